@@ -110,11 +110,8 @@ def _preprocess() -> Preprocess:
 
 
 def _load_weights(name: str) -> tuple[Path, Preprocess]:
-    """Return the path of the weights file and the preprocessing.
-
-    The package that contains the file is located but not imported. Importing it requires `pkg_resources`, which setuptools no longer
-    includes.
-    """
+    """Return the path of the weights file in the package face-recognition-models, and the preprocessing."""
+    # located, not imported: importing the package requires pkg_resources, which setuptools no longer includes
     spec = importlib.util.find_spec("face_recognition_models")
     if spec is None or spec.origin is None:
         raise WeightsError(

@@ -46,11 +46,7 @@ class Flags:
 
 
 def run(flags: Flags) -> int:
-    """Run the command and return its exit status.
-
-    Raises:
-        InputError: a model, the data or the predictions are invalid, or the two sides can't be compared.
-    """
+    """Run the command and return its exit status."""
     from zoo.cli.tables import print_comparison
     from zoo.evaluation.comparison import compare
     from zoo.task.contract import get_task

@@ -28,8 +28,7 @@ def print_json(content: Any) -> None:
 def task_flags(words: list[str]) -> TaskFlags:
     """Return the flags of the task.
 
-    The task is that of --task, otherwise that of the first saved model on the command line (unless --backbone is set), otherwise
-    classification.
+    It is that of --task, or else that of the first saved model among the arguments (unless --backbone is set), or else classification.
     """
     from zoo.task.flags import flags_of
 
@@ -46,8 +45,7 @@ def task_flags(words: list[str]) -> TaskFlags:
 def value_of(flag: str, words: list[str]) -> str | None:
     """Return the value of a flag before the flags are parsed, or None if it isn't set.
 
-    If a flag is repeated, the last value counts, as for all flags. The flags of a command stored in a shell variable can thus be
-    overridden.
+    As for all flags, the last value counts, so that the flags of a command stored in a shell variable can be overridden.
     """
     found = None
     for index, word in enumerate(words):
@@ -74,9 +72,8 @@ def _rank() -> int:
 def one_voice() -> Iterator[None]:
     """Let only the first of several processes print to standard output, and report each error once.
 
-    Before the process group is initialised, all processes of a machine raise the same errors, and only the machine's first process reports
-    them. Afterwards, an error that all processes raise is already marked as reported (`said`) in all but one, and an error of a single
-    process is reported by that process.
+    Before the process group is initialised, all processes of a machine raise the same errors, and the machine's first one reports them.
+    Afterwards, an error that all processes raise is already marked as `said` in all but one.
     """
     if "LOCAL_RANK" not in os.environ:
         yield
@@ -104,11 +101,7 @@ def class_list(classes: str | None) -> list[str] | None:
 
 
 def saved_or_built(saved: Path | None, flags: Any, progress: Progress) -> Model:
-    """Load a saved model, or build one from --backbone and --weights.
-
-    Raises:
-        InputError: a saved model and a backbone are both specified, or neither is, or the model can't be loaded or built.
-    """
+    """Load a saved model, or build one from --backbone and --weights."""
     from zoo.models.archive import load
     from zoo.models.builder import build
 
@@ -129,11 +122,7 @@ def saved_or_built(saved: Path | None, flags: Any, progress: Progress) -> Model:
 
 
 def compiled(model: Model, flags: EngineFlags, run: RunFlags, batch_size: int | None, progress: Progress) -> tuple[Model, Precision]:
-    """Compile the model if --engine or --precision requires it, and return it with the precision in which to run it.
-
-    Raises:
-        InputError: the flags can't be combined, or the engine isn't installed or doesn't support the model.
-    """
+    """Compile the model if --engine or --precision requires it, and return it with the precision in which to run it."""
     if flags.engine == "eager" and flags.precision != "int8":
         if flags.calibration is not None:
             raise InputError("--calibration requires --engine, which is not set")

@@ -69,11 +69,7 @@ def flags_of(words: list[str]) -> type[Any]:
 
 
 def run(flags: Any) -> int:
-    """Run the command and return its exit status.
-
-    Raises:
-        InputError: a flag, the model, the data or the predictions are invalid.
-    """
+    """Run the command and return its exit status."""
     if flags.main.replicates < 0:
         raise InputError(f"--replicates is {flags.main.replicates}; expected 0 or more")
     _check_robustness(flags.main)

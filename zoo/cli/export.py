@@ -37,12 +37,7 @@ def flags_of(words: list[str]) -> type[Any]:
 
 
 def run(flags: Any) -> int:
-    """Run the command and return its exit status.
-
-    Raises:
-        InputError: a flag or the model is invalid, or the format's engine isn't installed.
-        DisagreementError: the predictions of the graphs differ from those of the model.
-    """
+    """Run the command and return its exit status."""
     if flags.run.device not in ("auto", "cpu"):
         raise InputError(f"zoo export writes graphs on the CPU; it can't be combined with --device {flags.run.device}")
     with progress_of(flags.run.quiet) as progress:

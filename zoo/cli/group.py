@@ -12,15 +12,12 @@ from zoo.errors import InputError
 
 @dataclass(frozen=True)
 class Command:
-    """A command of the command line.
-
-    Its function is imported only after the flags have been parsed, so that `--help` is fast.
+    """A command of the command line. Its parts are imported only when they are needed, so that `--help` is fast.
 
     Attributes:
         summary: one-line description for the help page.
-        function: "module:name" of the function that runs the command: it accepts the parsed flags and returns the exit status.
-        flags: "module:name" of the dataclass of the flags, or of a function that returns it for the arguments; "" if `function` accepts the
-            unparsed arguments.
+        function: "module:name" of the function that runs the command with the parsed flags, and returns the exit status.
+        flags: "module:name" of the dataclass of the flags, or of a function that returns it for the arguments; "" for unparsed arguments.
     """
 
     summary: str
@@ -45,28 +42,18 @@ def _imported(place: str) -> Any:
 
 @dataclass(frozen=True)
 class CommandGroup:
-    """A group of commands that start with the same word, such as `zoo data`.
-
-    Attributes:
-        name: first word of the commands.
-        commands: the commands, by their second word.
-    """
+    """A group of commands that start with the same word, such as `zoo data`; `commands` has them by their second word."""
 
     name: str
     commands: Mapping[str, Command]
 
-    @property
-    def help(self) -> str:
-        """The help page of the group."""
-        width = max(map(len, self.commands)) + 3
-        lines = [f"  {name:{width}}{command.summary}" for name, command in self.commands.items()]
-        usage = f"usage: zoo {self.name} COMMAND […]"
-        return "\n".join([usage, "", "commands:", *lines, "", f'Run "zoo {self.name} COMMAND --help" for the flags of a command.'])
-
     def run(self, words: list[str]) -> int:
         """Run a command of the group with the arguments after the group's name, and return its exit status."""
         if not words or words[0] in ("-h", "--help"):
-            print(self.help)
+            width = max(map(len, self.commands)) + 3
+            lines = "\n".join(f"  {name:{width}}{command.summary}" for name, command in self.commands.items())
+            print(f"usage: zoo {self.name} COMMAND […]\n\ncommands:\n{lines}\n")
+            print(f'Run "zoo {self.name} COMMAND --help" for the flags of a command.')
             return 0 if words else 2
         if words[0] not in self.commands:
             known = ", ".join(self.commands)

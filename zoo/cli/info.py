@@ -23,11 +23,7 @@ class ListFlags:
 
 
 def list_names(flags: ListFlags) -> int:
-    """Print the names of the backbones that match a pattern, and return the exit status.
-
-    Raises:
-        InputError: no backbone matches the pattern.
-    """
+    """Print the names of the backbones that match a pattern, and return the exit status."""
     from zoo.backbones import BACKBONES
     from zoo.task.contract import TASKS
 

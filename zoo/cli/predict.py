@@ -38,12 +38,7 @@ def flags_of(words: list[str]) -> type[Any]:
 
 
 def run(flags: Any) -> int:
-    """Run the command and return its exit status.
-
-    Raises:
-        InputError: a flag, the model or a source is invalid.
-        ImageError: an image can't be read, without --skip-bad.
-    """
+    """Run the command and return its exit status."""
     from zoo.data.loader import pick_batch_size
     from zoo.prediction.output import write_predictions
     from zoo.prediction.predict import predict

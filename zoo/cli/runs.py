@@ -54,11 +54,7 @@ class RunSummary:
 
 
 def read_run(folder: Path) -> RunSummary:
-    """Read the summary of a run from its folder, without loading the model or a checkpoint.
-
-    Raises:
-        InputError: a file of the run is missing or invalid.
-    """
+    """Read the summary of a run from its folder, without loading the model or a checkpoint."""
     from zoo.task.contract import get_task  # slow to import, not needed for --help
     from zoo.training.history import best_epoch
 
@@ -102,11 +98,7 @@ def _text(path: Path) -> str:
 
 
 def find_runs(folder: Path) -> tuple[list[RunSummary], list[str]]:
-    """Return the runs in a folder and its subfolders, sorted by name, and an error message for each run that can't be read.
-
-    Raises:
-        InputError: the folder doesn't exist or contains no runs.
-    """
+    """Return the runs in a folder and its subfolders, sorted by name, and an error message for each run that can't be read."""
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; expected a folder that contains runs, such as runs")
     places = sorted(file.parent for pattern in ("run.json", "*/run.json", "*/*/run.json") for file in folder.glob(pattern))
@@ -134,13 +126,7 @@ def differing(runs: Sequence[RunSummary]) -> list[str]:
 
 
 def sort_runs(runs: Sequence[RunSummary], score: str) -> list[RunSummary]:
-    """Return the runs sorted by a score of their best epoch, highest first, or by "loss", lowest first.
-
-    Runs without the score are last.
-
-    Raises:
-        UnknownNameError: none of the runs has this score.
-    """
+    """Return the runs sorted by a score of their best epoch, highest first, or by "loss", lowest first. Runs without it are last."""
     known = {"loss", *(name for run in runs for name in run.scores)}
     if score not in known:
         raise UnknownNameError("score of these runs", score, known)
@@ -153,11 +139,7 @@ def sort_runs(runs: Sequence[RunSummary], score: str) -> list[RunSummary]:
 
 
 def run(flags: RunsFlags) -> int:
-    """Run the command and return its exit status: 1 if a run is damaged, otherwise 0.
-
-    Raises:
-        InputError: the folder or the score is invalid.
-    """
+    """Run the command and return its exit status: 1 if a run is damaged, otherwise 0."""
     runs, faults = find_runs(flags.folder)
     if flags.sort is not None:
         runs = sort_runs(runs, flags.sort)

@@ -46,12 +46,7 @@ def flags_of(words: list[str]) -> type[Any]:
 
 
 def run(flags: Any) -> int:
-    """Run the command and return its exit status.
-
-    Raises:
-        InputError: a flag or the data is invalid.
-        ImageError: an image can't be read, without --skip-bad.
-    """
+    """Run the command and return its exit status."""
     import torch
 
     from zoo.models.builder import build

@@ -22,11 +22,7 @@ _WEIGHTS = "weights.safetensors"
 
 
 def check_place(folder: Path, compiled: bool) -> None:
-    """Check that a model, which may be compiled, may be saved to a folder.
-
-    Raises:
-        InputError: the folder contains files that the zoo didn't write, or a compiled model would replace a trainable one.
-    """
+    """Raise an `InputError` if other files are in a folder, or if a compiled model would replace a trainable one."""
     check_replaceable(folder, _MARKER)
     if not folder.is_dir():
         return

@@ -34,16 +34,10 @@ def imagenet_classes() -> tuple[str, ...]:
 
 
 def match_classes(task: Task, dataset: Dataset, classes: tuple[str, ...]) -> tuple[Dataset, tuple[str, ...]]:
-    """Match the classes of a dataset with those of a model.
+    """Return a dataset with the class indices of a model as labels, and the class names to report.
 
     Classes are matched by name. Classes that are named after ImageNet's synsets match a model with ImageNet's classes. If the model has no
     class names, and as many classes as the dataset, classes are matched by order. The dataset may have fewer classes than the model.
-
-    Returns:
-        The dataset with the model's class indices as labels, and the class names to report.
-
-    Raises:
-        InputError: the dataset has classes that the model doesn't have.
     """
     theirs = dataset.classes
     if task.data.open_set or not theirs or theirs == classes:
@@ -72,11 +66,7 @@ def common_classes(names: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
 def new_index(which: str, theirs: tuple[str, ...], classes: tuple[str, ...]) -> list[int] | None:
     """Return the index of each class of an ensemble's model among the common classes; None if the order is the same.
 
-    Classes are matched by name. If the model has no class names, but the common number of classes, they are matched by order. `which`
-    describes the model in messages.
-
-    Raises:
-        InputError: the model lacks one of the common classes, or has an additional class.
+    Classes are matched by name. If the model has no class names, but the common number of classes, they are matched by order.
     """
     if theirs == classes:
         return None

@@ -83,11 +83,7 @@ class Supply(Protocol):
     """Interface of the source of a compiled model's networks."""
 
     def made_for(self, size_hw: SizeHW) -> SizeHW | None:
-        """Return `size_hw` if there is a graph for images of this size; None if a graph for images of any size must be used.
-
-        Raises:
-            InputError: no graph accepts this size, or the original model doesn't support it.
-        """
+        """Return `size_hw` if there is a graph for this image size, None for a graph for any size, or raise an `InputError`."""
 
     def runner(self, name: str, size_hw: SizeHW | None) -> Runner:
         """Return the runner of a network. `size_hw` is None for a graph for any size, or for a network whose input isn't images."""
@@ -156,21 +152,13 @@ class Compiled(Model):
         return self.making.to_dict()
 
     def train(self, mode: bool = True) -> Compiled:
-        """Return the model unchanged if `mode` is false, since a compiled model is always in evaluation mode.
-
-        Raises:
-            InputError: `mode` is true.
-        """
+        """Return the model unchanged, or raise an `InputError` if `mode` is true: a compiled model is always in evaluation mode."""
         if mode:
             raise InputError("a compiled model can't be trained: train the model it was compiled from, and compile it again")
         return self
 
     def to(self, *args: Any, **kwargs: Any) -> Compiled:
-        """Return the model unchanged, since a compiled model always stays on the CPU.
-
-        Raises:
-            InputError: the device is not the CPU.
-        """
+        """Return the model unchanged, or raise an `InputError` if the device is not the CPU."""
         device, *_ = torch._C._nn._parse_to(*args, **kwargs)
         if device is not None and device.type != "cpu":
             raise InputError(f"a compiled model runs on the CPU, not on {device}; use device='cpu' (--device cpu)")
@@ -218,11 +206,7 @@ class Stored:
         return size_hw
 
     def runner(self, name: str, size_hw: SizeHW | None) -> Runner:
-        """Read a network from its files and return its runner.
-
-        Raises:
-            InputError: a file is missing, damaged or has changed since the export, or the engine can't run the network.
-        """
+        """Read a network from its files and return its runner. Raise an `InputError` if that fails, or a file changed since the export."""
         if (name, size_hw) not in self._files:
             raise InputError(f"{self._folder}: model.json lists no graph for the network {name!r}; export the model again")
         path = self._folder / self._files[name, size_hw]
@@ -254,11 +238,7 @@ class Stored:
 
 
 def load_compiled(folder: Path, config: ModelConfig, metadata: Mapping[str, Any], compiled: Mapping[str, Any]) -> Compiled:
-    """Load an exported model from its folder and the values that `read_description` returns for it.
-
-    Raises:
-        InputError: the entry "compiled" of model.json is invalid, or the engine isn't installed.
-    """
+    """Load an exported model from its folder and the values that `read_description` returns for it."""
     try:
         agreement = Agreement(**compiled["agreement"])
         making = Making(compiled["engine"], compiled["precision"], torch.get_num_threads(), agreement)

@@ -53,11 +53,7 @@ def read_description(folder: Path) -> tuple[ModelConfig, dict[str, Any], dict[st
     """Read model.json in the folder of a saved model.
 
     Returns:
-        The configuration, the metadata, and the entry "compiled" with the engine, networks and fingerprints of an exported model. The entry
-        is None for any other model.
-
-    Raises:
-        InputError: model.json is damaged, or has another contract version.
+        The configuration, the metadata, and, for an exported model, the entry "compiled" with its engine, networks and fingerprints.
     """
     path = folder / "model.json"
     try:
@@ -72,14 +68,7 @@ def read_description(folder: Path) -> tuple[ModelConfig, dict[str, Any], dict[st
 
 
 def model_folder(folder: str | Path) -> Path:
-    """Return the folder of a saved model.
-
-    Args:
-        folder: the folder itself, or the folder of a run, which contains the saved model in `model/`.
-
-    Raises:
-        InputError: neither the folder nor its subfolder `model` contains a model.json.
-    """
+    """Return the folder of a saved model: the folder itself, or the subfolder `model` of a run's folder."""
     folder = Path(folder).expanduser()
     for candidate in (folder, folder / "model"):
         if (candidate / "model.json").is_file():

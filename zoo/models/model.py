@@ -35,13 +35,9 @@ class Model(nn.Module):
     """
 
     def __init__(self, backbone: Backbone, head: Head, config: ModelConfig, metadata: Mapping[str, Any]) -> None:
-        """Combine a backbone and a head. `zoo.build` creates both from their names.
+        """Combine a backbone and a head that was built for the backbone's levels. `zoo.build` creates both from their names.
 
-        Args:
-            backbone: instance of the backbone `config.backbone`.
-            head: head for the task `config.task`, built for the backbone's levels.
-            config: configuration from which the model can be rebuilt.
-            metadata: data that is required to interpret predictions, such as the distance and threshold of embeddings.
+        The metadata are required to interpret predictions, such as the distance and threshold of embeddings.
         """
         super().__init__()
         self.config = config
@@ -91,11 +87,7 @@ class Model(nn.Module):
         return self._mean.device
 
     def check(self, batch: ImageBatch) -> None:
-        """Check that the backbone and the head support the size of the images.
-
-        Raises:
-            InputError: the images are too small for the backbone, or don't have the size that the head requires.
-        """
+        """Raise an `InputError` if the images are too small for the backbone, or don't have the size that the head requires."""
         (height, width), least = batch.pixels.shape[-2:], self._least_side
         if min(height, width) < least:
             raise InputError(

@@ -33,10 +33,7 @@ def convert(flags: DataConvertFlags) -> int:
 
 
 def _task(source: DataRef, new: str) -> str:
-    """Return the task of a conversion.
-
-    Several tasks support tables and folders as a source. The task must therefore also support the target scheme `new`.
-    """
+    """Return the task of a conversion, which must support the target scheme `new`, since several tasks read tables and folders."""
     able = [name for name in list_tasks() if (writers := get_task(name).data.writers) is not None and new in writers]
     fitting = [name for name in able if not source.scheme or source.scheme in get_task(name).data.schemes]
     guessed = task_of(source)

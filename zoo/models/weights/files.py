@@ -29,10 +29,7 @@ def is_path(weights: str | Path) -> bool:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Read a state dict from a weights file of any supported type.
-
-    A state dict within a checkpoint is extracted, and the prefix `module.` is removed from keys.
-    """
+    """Read the state dict in a weights file of any supported type, without the prefix `module.` in its keys."""
     if not path.is_file():
         raise WeightsError(f"weights {path}: the file does not exist. {look_at(path)}")
     if path.suffix == ".safetensors":

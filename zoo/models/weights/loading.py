@@ -143,9 +143,6 @@ def fit_weights(model: Model, weights: Weights, say: Callable[[str], None] | Non
 
     The keys must match, except that the class-dependent parameters of a head with a different number of classes are skipped. `say` receives
     messages about parameters that were not loaded; by default, they are logged as warnings.
-
-    Raises:
-        WeightsError: the keys or shapes don't match.
     """
     say = say or _LOG.warning
     if weights.note:

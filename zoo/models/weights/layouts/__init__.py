@@ -18,34 +18,19 @@ State = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Weights:
-    """A set of weights with the zoo's key names.
+    """A set of weights with the zoo's key names."""
 
-    Attributes:
-        origin: path of the file, or name of the weights, for messages.
-        backbone: parameters and buffers of the backbone.
-        head: parameters and buffers of a task's head; empty if there is none.
-        task: name of the head's task; "" if there is no head.
-        num_classes: number of classes of the head, without background; 0 if unknown.
-        classes: names of the classes; empty if they are unknown.
-        preprocess: preprocessing of the images that the weights were trained on; None if unknown.
-        norm_eps: epsilon of the backbone's batch-norms; None for the backbone's default.
-        options: task options that the head was trained with. The caller's values override them.
-        metadata: entries of `Building.metadata` that are required to interpret predictions. They are valid only for predictions with the
-            options that the weights were trained with.
-        note: message to the user about the conversion; "" if there is none.
-    """
-
-    origin: str
+    origin: str  # path of the file, or name of the weights, for messages
     backbone: State
-    head: State = field(default_factory=dict)
-    task: str = ""
-    num_classes: int = 0
-    classes: tuple[str, ...] = ()
-    preprocess: Preprocess | None = None
-    norm_eps: float | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    note: str = ""
+    head: State = field(default_factory=dict)  # empty if the file has no head
+    task: str = ""  # task of the head
+    num_classes: int = 0  # classes of the head, without background; 0 if unknown
+    classes: tuple[str, ...] = ()  # names of the classes; empty if unknown
+    preprocess: Preprocess | None = None  # of the images that the weights were trained on; None if unknown
+    norm_eps: float | None = None  # epsilon of the backbone's batch-norms; None for the backbone's default
+    options: Mapping[str, Any] = field(default_factory=dict)  # task options that the head was trained with
+    metadata: Mapping[str, Any] = field(default_factory=dict)  # entries of `Building.metadata`, valid only with these options
+    note: str = ""  # message to the user about the conversion
 
 
 def split_prefix(state: Mapping[str, Tensor], prefix: str) -> tuple[State, State]:
@@ -56,18 +41,11 @@ def split_prefix(state: Mapping[str, Tensor], prefix: str) -> tuple[State, State
 
 @dataclass(frozen=True)
 class Layout:
-    """Key layout of weights files.
+    """Key layout of weights files."""
 
-    Attributes:
-        name: name of the layout in messages.
-        recognise: function that receives a state dict and the name of a backbone, and returns whether the state dict has this layout.
-        convert: function that receives a state dict, the name of a backbone and the origin of the weights, and returns the weights with the
-            zoo's key names.
-    """
-
-    name: str
-    recognise: Callable[[Mapping[str, Tensor], str], bool]
-    convert: Callable[[Mapping[str, Tensor], str, str], Weights]
+    name: str  # for messages
+    recognise: Callable[[Mapping[str, Tensor], str], bool]  # whether a state dict for the named backbone has this layout
+    convert: Callable[[Mapping[str, Tensor], str, str], Weights]  # from a state dict, the name of a backbone and the origin of the weights
 
 
 LAYOUTS: Registry[Layout] = Registry("key layout", package="zoo.models.weights.layouts")
@@ -79,11 +57,7 @@ def recognises(family: str, *keys: str) -> Callable[[Mapping[str, Tensor], str],
 
 
 def convert(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weights:
-    """Convert a state dict from any known key layout to the zoo's. `origin` is the path of the file, or the name of the weights.
-
-    Raises:
-        WeightsError: no layout matches.
-    """
+    """Convert a state dict from any known key layout to the zoo's. `origin` is the path of the file, or the name of the weights."""
     layouts = [LAYOUTS[name] for name in LAYOUTS]
     for layout in layouts:
         if layout.recognise(state, backbone):

@@ -45,10 +45,7 @@ def _from_cifar(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weig
 
 
 def _with_linear_head(state: Mapping[str, Tensor], classifier: str, prefix: str, origin: str) -> Weights:
-    """Convert a state dict with or without a linear classifier, which is called `classifier` or "fc".
-
-    The prefix is prepended to the keys of the backbone.
-    """
+    """Convert a state dict with or without a linear classifier (`classifier` or "fc"). The prefix is prepended to the backbone's keys."""
     head, trunk = split_prefix(state, f"{classifier}.")
     if not head:
         head, trunk = split_prefix(state, "fc.")

@@ -25,12 +25,9 @@ _WITHOUT_EPSILON = re.compile(r"(FasterRCNN_ResNet50_FPN_Weights\.COCO_V1|faster
 
 
 def split_keys(state: Mapping[str, Tensor]) -> tuple[State, State]:
-    """Split the state dict of a torchvision Faster R-CNN with FPN, in its old or new key names, into those of the backbone and the head.
+    """Split the state dict of a torchvision Faster R-CNN, in its old or new key names, into those of the backbone and the head.
 
     The backbone has torchvision's (and timm's) ResNet names, and the head those of the zoo's detection head.
-
-    Raises:
-        WeightsError: some keys belong to neither, such as those of a mask or keypoint head.
     """
     trunk, rest = split_prefix(state, "backbone.body.")
     head: State = {}
