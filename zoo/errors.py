@@ -76,7 +76,6 @@ class Fault:
     box: Box | None = None
 
     def __str__(self) -> str:
-        """Format the fault as one line."""
         return f"{self.key}: {self.reason}"
 
     def to_dict(self) -> dict[str, str]:
@@ -85,10 +84,9 @@ class Fault:
 
 
 class Flaw(ValueError):
-    """A problem with a single entry whose file and position are not known yet.
+    """A problem with a single entry whose file and position are not known yet. The arguments have the same meaning as in `Fault`.
 
     Functions that validate single values raise it. Readers catch it, convert it to a `Fault` with a key, and continue with the next entry.
-    The arguments have the same meaning as in `Fault`.
     """
 
     def __init__(self, reason: str, kind: str = "annotation", box: Box | None = None) -> None:
@@ -96,14 +94,7 @@ class Flaw(ValueError):
         super().__init__(reason)
 
     def at(self, key: str, place: str = "", *, before: str = "", whole: bool = False) -> Fault:
-        """Return the problem as a `Fault` with a key and a position.
-
-        Args:
-            key: as in `Fault`.
-            place: as in `Fault`.
-            before: prefix for the reason that helps the user find the entry.
-            whole: as in `Fault`.
-        """
+        """Return the problem as a `Fault`; `before` is a prefix for the reason that helps the user find the entry."""
         return Fault(key, f"{before}{self.reason}", whole, self.kind, place, self.box)
 
 
@@ -119,8 +110,7 @@ class DataError(InputError):
             remedy: advice on how to fix the problem.
         """
         self.faults = tuple(faults)
-        lines = [what]
-        lines += [f"  {fault}" for fault in self.faults[:20]]
+        lines = [what, *(f"  {fault}" for fault in self.faults[:20])]
         if len(self.faults) > 20:
             lines.append(f"  … and {len(self.faults) - 20} more")
         if remedy:

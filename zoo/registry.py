@@ -50,11 +50,7 @@ class Registry(Generic[T]):
         self._discovered = False
 
     def register(self, name: str) -> Callable[[D], D]:
-        """Return a decorator that registers an object under `name`.
-
-        Raises:
-            ValueError: the name is already registered.
-        """
+        """Return a decorator that registers an object under `name`, as `add` does."""
 
         def add(definition: D) -> D:
             self.add(name, definition)  # type: ignore[arg-type]  # a decorator returns its argument unchanged
@@ -115,15 +111,12 @@ class Registry(Generic[T]):
         return self._definitions[name]
 
     def __contains__(self, name: object) -> bool:
-        """Return whether a name is registered."""
         self._discover()
         return name in self._definitions
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the names in natural order."""
         return iter(self.names())
 
     def __len__(self) -> int:
-        """Return the number of definitions."""
         self._discover()
         return len(self._definitions)

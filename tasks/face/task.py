@@ -144,7 +144,7 @@ class FaceAnswers(Answers):
 
     def combination(self, metadata: Sequence[Mapping[str, Any]]) -> Combination | None:
         """Return the combination of embeddings: their mean over views, and their concatenation over models."""
-        from zoo.tasks.face.embedding.combination import EmbeddingCombination
+        from zoo.tasks.face.embedding.distances import EmbeddingCombination
 
         return EmbeddingCombination(unit_length=len(metadata) != 1 or bool(metadata[0].get("unit_length", True)))
 

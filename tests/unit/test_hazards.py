@@ -112,7 +112,7 @@ def test_red_is_red_in_every_way_of_decoding(suffix: str, min_side: int | None) 
     for picture in kinds:
         done, data = cv2.imencode(suffix, picture)
         assert done
-        decoded = decoding.decode(data.tobytes(), suffix, min_size_hw=None if min_side is None else (min_side, min_side))
+        decoded, _ = decoding.Decoding(None if min_side is None else (min_side, min_side)).decode(data.tobytes(), suffix)
         assert decoded.reshape(-1, 3).mean(0).tolist() == pytest.approx([254, 0, 0], abs=2)
 
 

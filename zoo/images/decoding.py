@@ -34,9 +34,9 @@ _DAMAGE = re.compile(r"Corrupt JPEG data: (.*)|(Premature end.*)|(Inconsistent p
 _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 
 
-def read(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Image:
-    """Read and decode an image file; arguments and result are as in `read_image`."""
-    return decode(load(path), str(path), max_pixels=max_pixels)
+def read(path: Path | str) -> Image:
+    """Read and decode an image file at full size; the result is as in `read_image`."""
+    return decode(load(path), str(path))
 
 
 def read_image(image: Path | str | bytes, *, max_pixels: int = MAX_PIXELS) -> Image:
@@ -58,9 +58,13 @@ def read_image(image: Path | str | bytes, *, max_pixels: int = MAX_PIXELS) -> Im
         >>> zoo.read_image(b"P6 1 1 255 " + bytes([255, 0, 0]))
         array([[[255,   0,   0]]], dtype=uint8)
     """
-    if isinstance(image, bytes):
-        return decode(image, f"image of {len(image)} bytes", max_pixels=max_pixels)
-    return read(image, max_pixels=max_pixels)
+    data, name = (image, f"image of {len(image)} bytes") if isinstance(image, bytes) else (load(image), str(image))
+    return Decoding(max_pixels=max_pixels).decode(data, name)[0]
+
+
+def decode(data: bytes, name: str) -> Image:
+    """Decode an image at full size from the content of its file. `name` is the name of the image in error messages."""
+    return Decoding().decode(data, name)[0]
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,12 @@ class Decoding:
     """Settings for reading the images of a run.
 
     Attributes:
-        min_size_hw: minimum height and width in pixels, see `decode`; None to decode images at full size.
+        min_size_hw: height and width in pixels, after orientation, that images are going to be scaled to. If it is set, a JPEG may be
+            decoded at 1/2, 1/4 or 1/8 of its size, as long as the decoded image has at least three times this height and width. This is
+            several times faster, because the image is scaled in the DCT domain. After scaling to the final size with antialiasing, the
+            image differs from one decoded at full size by less than 2 grey levels on average. The measured difference is 0.9 for 64 photos
+            of 400 pixels scaled to a sixth, and 0.8 for portraits of 12 megapixels scaled to 224 pixels. With a factor of two instead
+            of three, the difference is 2.1 for small images scaled to 50 pixels. None to decode images at full size.
         max_pixels: limit on width × height; larger images are refused before they are decoded.
     """
 
@@ -76,52 +85,33 @@ class Decoding:
     max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
-        """Raise an `InputError` if `max_pixels` is below 1."""
         check_positive("decoding", max_pixels=self.max_pixels)
 
     def read(self, path: Path | str) -> tuple[Image, tuple[int, int]]:
-        """Decode an image file.
+        """Decode an image file; the result is as in `decode`."""
+        return self.decode(load(path), str(path))
+
+    def decode(self, data: bytes, name: str) -> tuple[Image, tuple[int, int]]:
+        """Decode an image from the content of its file. `name` is the name of the image in error messages.
 
         Returns:
             The image, possibly at a reduced scale, and its height and width at full size, which are the coordinate frame of boxes.
         """
-        data, name = load(path), str(path)
         header = _header(data, name, self.max_pixels)
-        return _decode(data, header, name, self.min_size_hw), header.size_hw
-
-
-def decode(data: bytes, name: str, *, min_size_hw: tuple[int, int] | None = None, max_pixels: int = MAX_PIXELS) -> Image:
-    """Decode an image from the content of its file.
-
-    Args:
-        data: content of the whole file.
-        name: name of the image in error messages.
-        min_size_hw: height and width in pixels, after orientation, that the image is going to be scaled to. If it is set, a JPEG may be
-            decoded at 1/2, 1/4 or 1/8 of its size, as long as the decoded image has at least three times this height and width. This is
-            several times faster, because the image is scaled in the DCT domain. After scaling to the final size with antialiasing, the
-            image differs from one decoded at full size by less than 2 grey levels on average. The measured difference is 0.9 for 64 photos
-            of 400 pixels scaled to a sixth, and 0.8 for portraits of 12 megapixels scaled to 224 pixels. With a factor of two instead
-            of three, the difference is 2.1 for small images scaled to 50 pixels.
-        max_pixels: limit on width × height; larger images are refused before they are decoded.
-    """
-    return _decode(data, _header(data, name, max_pixels), name, min_size_hw)
-
-
-def _decode(data: bytes, header: Header, name: str, min_size_hw: tuple[int, int] | None) -> Image:
-    scale = _scale(header, min_size_hw) if min_size_hw else 1
-    image, messages = _imdecode(data, header, scale)
-    for line in messages:
-        reason = _damage(line)
-        if reason:
-            # libjpeg reports "Premature end" if the file ends within a scan, although an end marker exists somewhere in it
-            kind = "truncated" if reason.startswith("Premature end") else "unreadable"
-            raise ImageError(name, f"is damaged: {reason}. Replace the file, or remove it", kind)
-    expected = (-(-header.height // scale), -(-header.width // scale))
-    if image is None or image.shape[:2] != expected:
-        raise ImageError(name, f"is a damaged or unusual {header.format} that OpenCV can't decode. Replace the file, or convert it to PNG")
-    turn = _TURNS.get(header.orientation)
-    upright = _rgb(image, header, name)
-    return upright if turn is None else np.ascontiguousarray(turn(upright))
+        scale = _scale(header, self.min_size_hw) if self.min_size_hw else 1
+        image, messages = _imdecode(data, header, scale)
+        for line in messages:
+            if reason := _damage(line):
+                # libjpeg reports "Premature end" if the file ends within a scan, although an end marker exists somewhere in it
+                kind = "truncated" if reason.startswith("Premature end") else "unreadable"
+                raise ImageError(name, f"is damaged: {reason}. Replace the file, or remove it", kind)
+        expected = (-(-header.height // scale), -(-header.width // scale))
+        if image is None or image.shape[:2] != expected:
+            raise ImageError(
+                name, f"is a damaged or unusual {header.format} that OpenCV can't decode. Replace the file, or convert it to PNG"
+            )
+        upright = _TURNS.get(header.orientation, lambda image: image)(_rgb(image, header, name))
+        return np.ascontiguousarray(upright), header.size_hw
 
 
 def size(path: Path | str) -> tuple[int, int]:
@@ -170,11 +160,7 @@ def _scale(header: Header, min_size_hw: tuple[int, int]) -> int:
 
 
 def _imdecode(data: bytes, header: Header, scale: int) -> tuple[NDArray[np.generic] | None, list[str]]:
-    """Decode an image with OpenCV.
-
-    Returns:
-        The image, or None if OpenCV fails, and the lines printed to standard error during decoding.
-    """
+    """Return the image that OpenCV decodes, or None if it fails, and the lines printed to standard error during decoding."""
     if header.format == "PNM":
         data += b"\n"  # OpenCV drops the last number of a text PNM that has no trailing newline
     encoded = tiff.widened(data) if header.paired else data

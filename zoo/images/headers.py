@@ -22,31 +22,18 @@ _EXIF = b"Exif\0\0"
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Header of an image file.
+    """Header of an image file."""
 
-    Attributes:
-        format: name of the format: "JPEG", "PNG", "WebP", "BMP", "TIFF" or "PNM".
-        height: height in pixels as stored, before orientation.
-        width: width in pixels as stored, before orientation.
-        orientation: EXIF orientation, 1 to 8.
-        peak: maximum sample value: 255, 65535, or the maximum declared by a PGM or PPM file.
-        alpha: whether the image has an alpha channel or a transparent colour.
-        premultiplied: whether the colours that OpenCV returns are already multiplied by alpha.
-        transparent_grey: 8-bit or 16-bit grey value that a PNG declares as transparent; None if there is none.
-        paired: whether the file is a grey TIFF with alpha, which must be converted by `tiff.widened` before decoding.
-        inverted: whether 0 is white in the array that OpenCV returns.
-    """
-
-    format: str
-    height: int
+    format: str  # "JPEG", "PNG", "WebP", "BMP", "TIFF" or "PNM"
+    height: int  # in pixels as stored, before orientation
     width: int
-    orientation: int = 1
-    peak: int = 255
-    alpha: bool = False
-    premultiplied: bool = False
-    transparent_grey: int | None = None
-    paired: bool = False
-    inverted: bool = False
+    orientation: int = 1  # EXIF orientation, 1 to 8
+    peak: int = 255  # maximum sample value: 255, 65535, or the maximum declared by a PGM or PPM file
+    alpha: bool = False  # whether the image has an alpha channel or a transparent colour
+    premultiplied: bool = False  # whether the colours that OpenCV returns are already multiplied by alpha
+    transparent_grey: int | None = None  # 8-bit or 16-bit grey value that a PNG declares as transparent
+    paired: bool = False  # whether the file is a grey TIFF with alpha, which must be converted by `tiff.widened` before decoding
+    inverted: bool = False  # whether 0 is white in the array that OpenCV returns
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -57,9 +44,8 @@ class Header:
 def parse(data: bytes) -> Header:
     """Parse the header of an image file from the content of the whole file, and check that its container is complete.
 
-    Raises:
-        Flaw: the file is empty, in an unsupported format, damaged or truncated. The reason continues a sentence that begins with the
-            file's name.
+    Raises a Flaw if the file is empty, in an unsupported format, damaged or truncated. The reason continues a sentence that begins with the
+    file's name.
     """
     if not data:
         raise _unreadable("is empty (0 bytes)")

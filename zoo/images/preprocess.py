@@ -58,8 +58,9 @@ class ImageBatch:
         for place, size in enumerate(self.sizes_hw):
             places.setdefault(_padded_hw([size]), []).append(place)
         for (height, width), several in places.items():
-            for first in range(0, len(several), most or len(several)):
-                part = several[first : first + (most or len(several))]
+            count = most or len(several)
+            for first in range(0, len(several), count):
+                part = several[first : first + count]
                 sizes, originals = (tuple(all_of[place] for place in part) for all_of in (self.sizes_hw, self.original_sizes_hw))
                 yield part, ImageBatch(self.pixels[part, :, :height, :width], sizes, originals)
 
@@ -92,7 +93,6 @@ class Preprocess:
     alignment: str | None = None
 
     def __post_init__(self) -> None:
-        """Raise an `InputError` if the policy or interpolation is unknown, a size is below 1, or `crop_pct` or `std` is out of range."""
         if self.policy not in ("crop", "squash", "fit"):
             raise InputError(f"preprocess: policy is {self.policy!r}; expected 'crop', 'squash' or 'fit'")
         if self.interpolation not in _INTERPOLATION:
@@ -156,8 +156,7 @@ class Preprocess:
         if self.policy == "fit":
             pixels = as_float(pixels)
         if target != (height, width):
-            mode = _INTERPOLATION[self.interpolation]
-            pixels = tvf.resize(pixels, list(target), interpolation=mode, antialias=self.antialias)
+            pixels = tvf.resize(pixels, list(target), _INTERPOLATION[self.interpolation], antialias=self.antialias)
         if self.policy == "crop":
             pixels = tvf.center_crop(pixels, list(self.size_hw))
         return pixels
@@ -183,10 +182,7 @@ class Preprocess:
         return self.collate([self(image) for image in originals], [tuple(image.shape[-2:]) for image in originals])
 
     def collate(self, prepared: Sequence[Tensor], original_sizes_hw: Sequence[tuple[int, ...]]) -> ImageBatch:
-        """Stack preprocessed images [3, h, w] into one batch.
-
-        Images are padded with the mean colour, which becomes 0 after normalisation.
-        """
+        """Stack preprocessed images [3, h, w] into one batch, padded with the mean colour, which becomes 0 after normalisation."""
         sizes = tuple((image.shape[1], image.shape[2]) for image in prepared)
         originals = tuple((size[0], size[1]) for size in original_sizes_hw)
         if len(set(sizes)) == 1 and not self.pads:
@@ -205,15 +201,11 @@ class Preprocess:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Preprocess:
         """Restore the settings from model.json."""
-        arguments: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        return cls(**arguments)
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
 
 
 def _padded_hw(sizes_hw: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Return the common height and width that images are padded to.
-
-    Both are multiples of 32, so that they are divisible by the stride of every level of a feature pyramid.
-    """
+    """Return the common size of images after padding: multiples of 32, the largest stride of a feature pyramid."""
     return math.ceil(max(size[0] for size in sizes_hw) / 32) * 32, math.ceil(max(size[1] for size in sizes_hw) / 32) * 32
 
 
@@ -255,6 +247,4 @@ def check_pixels(images: Tensor) -> None:
 
 def as_float(pixels: Tensor) -> Tensor:
     """Return pixels as floats in 0–1."""
-    if pixels.dtype == torch.uint8:
-        return pixels.to(torch.float32) / 255
-    return pixels
+    return pixels.to(torch.float32) / 255 if pixels.dtype == torch.uint8 else pixels

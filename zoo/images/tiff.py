@@ -25,20 +25,12 @@ _PREMULTIPLIED, _STRAIGHT = 1, 2
 
 
 def directory(data: bytes) -> dict[int, int]:
-    """Return the first value of every SHORT and LONG entry of the first directory, by tag.
-
-    Raises:
-        struct.error: the data ends early.
-    """
+    """Return the first value of every SHORT and LONG entry of the first directory, by tag; raise a struct.error if the data ends early."""
     return {tag: struct.unpack_from(f"{order}{kind}", data, place)[0] for tag, (order, kind, _, place) in _located(data).items()}
 
 
 def _located(data: bytes) -> dict[int, tuple[str, str, int, int]]:
-    """Locate the values of every SHORT and LONG entry of the first directory.
-
-    Returns:
-        By tag: the byte order and the type of the values as `struct` characters, the number of values, and their offset.
-    """
+    """Return the byte order and type (`struct` characters), number and offset of the values of SHORT and LONG entries, by tag."""
     order, entries = _entries(data)
     found: dict[int, tuple[str, str, int, int]] = {}
     for at in entries:
@@ -59,15 +51,7 @@ def _entries(data: bytes) -> tuple[str, range]:
 
 
 def check_grey_alpha(data: bytes, tags: Mapping[int, int]) -> None:
-    """Check that an image with two samples per pixel can be decoded with the help of `widened`.
-
-    Args:
-        data: content of the whole file.
-        tags: values of its first directory, by tag.
-
-    Raises:
-        Flaw: the second sample isn't alpha, the layout is unsupported, or the file is truncated.
-    """
+    """Raise a Flaw unless an image with two samples per pixel, with the values `tags` in its directory, can be decoded with `widened`."""
     if tags.get(EXTRA_SAMPLES, 0) not in (_PREMULTIPLIED, _STRAIGHT):
         raise Flaw("is a TIFF with a second sample per pixel that isn't declared as alpha. Save it as grey, or as PNG", "unreadable")
     ordinary = tags.get(PHOTOMETRIC), tags.get(PLANAR, 1), tags.get(SAMPLE_FORMAT, 1), TILE_WIDTH in tags

@@ -1,17 +1,19 @@
-"""Comparison of embeddings: validation, distances, nearest people, and the decision by a threshold."""
+"""Comparison and combination of embeddings: validation, distances, nearest people, the decision by a threshold, means over views."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zoo.errors import Flaw, InputError
+from zoo.task.combination import Combination
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Embedding = NDArray[np.float32]
 Answer = Literal["same", "different", "undecided"]
 
 # Half-width of the undecided band around the threshold, as a fraction of the threshold. Measured with dlib's network (threshold 0.6) over
@@ -43,17 +45,11 @@ def part_of(size: int) -> float:
 
 
 def slack(size: int, longest: float, query: float, distance: str) -> float:
-    """Return an upper bound on the float32 error of 1 − cosine, or of a squared Euclidean distance.
+    """Return an upper bound on the float32 error of 1 − cosine, or of a squared Euclidean distance, for embeddings of `size` dimensions.
 
-    In any order of summation, the error of a dot product of D-dimensional vectors a and b is at most D·u / (1 − D·u) · |a|·|b|, with
-    u = 2⁻²⁴ (Higham, Accuracy and Stability of Numerical Algorithms, 2002, §3.1). The bound used here is twice that for D + 8 dimensions,
-    which allows for the errors of norms and differences.
-
-    Args:
-        size: number D of dimensions.
-        longest: largest norm of the enrolled embeddings.
-        query: norm of the query.
-        distance: "cosine" or "euclidean".
+    `longest` is the largest norm of the enrolled embeddings, and `query` the norm of the query. In any order of summation, the error of a
+    dot product of D-dimensional vectors a and b is at most D·u / (1 − D·u) · |a|·|b|, with u = 2⁻²⁴ (Higham, Accuracy and Stability of
+    Numerical Algorithms, 2002, §3.1). The bound is twice that for D + 8 dimensions, which allows for the errors of norms and differences.
     """
     part = part_of(size)
     return part if distance == "cosine" else part * (longest + query) ** 2
@@ -62,11 +58,7 @@ def slack(size: int, longest: float, query: float, distance: str) -> float:
 def first_people(far: Floats, people: Ints, numbers: Ints, top: int) -> Ints:
     """Return the indices of the nearest face of each of the `top` nearest people, nearest first.
 
-    Args:
-        far: [N] distance of each face.
-        people: [N] person of each face.
-        numbers: [N] index of each face; of faces at the same distance, the one with the lower index comes first.
-        top: maximum number of people.
+    `far` [N] are the distances of the faces. Of faces at the same distance, the one with the lower number comes first.
     """
     order = np.lexsort((numbers, far))
     first = np.sort(np.unique(people[order], return_index=True)[1])  # the nearest face of each person, ordered by distance
@@ -90,11 +82,7 @@ def check_embedding(embedding: NDArray[Any]) -> None:
 
 
 def check_answer(embedding: NDArray[Any], key: str) -> None:
-    """Check an embedding computed by a model.
-
-    Raises:
-        InputError: the embedding is invalid. The message names the image.
-    """
+    """Raise an InputError that names the image `key` unless an embedding computed by a model is valid."""
     try:
         check_embedding(embedding)
     except Flaw as flaw:
@@ -105,3 +93,46 @@ def check_length(length: int, other: int, whose: str) -> None:
     """Raise a Flaw if two embeddings have different lengths. `whose` is the location or key of the other embedding."""
     if length != other:
         raise Flaw(f"its embedding has {length} values, but the embedding of {whose} has {other}; expected the same length for all")
+
+
+class EmbeddingCombination(Combination):
+    """Combination of embeddings over views and over models.
+
+    All views of an image are embedded by one model into one space, so their embeddings are averaged, and the mean is normalised to unit
+    length. It is not normalised for a model whose embeddings are compared by the distance between unnormalised embeddings.
+
+    Different models embed into unrelated spaces, so a mean of their embeddings would be meaningless. The unit-length embeddings of M models
+    are therefore concatenated and divided by √M. The result has unit length, and the cosine of two such vectors is the mean of the models'
+    cosines.
+    """
+
+    def __init__(self, unit_length: bool = True) -> None:
+        """Create the combination; `unit_length` is whether the mean over views is normalised to unit length."""
+        self._unit_length = unit_length
+
+    def recounted(self, answer: Embedding, new_index: Sequence[int]) -> Embedding:
+        """Return the embedding unchanged, because it doesn't depend on classes."""
+        return answer
+
+    def mirrored(self, answer: Embedding, size_hw: tuple[int, int]) -> Embedding:
+        """Return the embedding unchanged, because it contains no image coordinates."""
+        return answer
+
+    def views(self, answers: Sequence[Embedding]) -> Embedding:
+        """Return the mean [D] of the embeddings, normalised to unit length if the combination was created with `unit_length`."""
+        if not self._unit_length:
+            return np.asarray(np.mean(answers, axis=0, dtype=np.float64), np.float32)
+        return _unit(np.mean([_unit(answer) for answer in answers], axis=0)).astype(np.float32)
+
+    def models(self, answers: Sequence[Embedding], vote: str, weights: Sequence[float]) -> Embedding:
+        """Return the concatenation [D1 + D2 + …] of the normalised embeddings, normalised to unit length."""
+        return _unit(np.concatenate([_unit(answer) for answer in answers])).astype(np.float32)
+
+    def details(self, tta: Sequence[str]) -> dict[str, Any]:
+        """Return the entry "flip": whether the mirrored face was embedded too (the flip test of published results)."""
+        return {"flip": "flip" in tta}
+
+
+def _unit(embedding: NDArray[Any]) -> NDArray[np.float64]:
+    wide = embedding.astype(np.float64)
+    return np.asarray(wide / np.maximum(np.linalg.norm(wide), 1e-12))

@@ -42,18 +42,13 @@ class IdentityHead(Head):
 
             self.add_module(options.loss, make_loss(num_identities, options))
 
-    @property
-    def criterion(self) -> nn.Module | None:
-        """Loss module that maps embeddings [B, D] and identities [B] to a scalar; None if the head was built without identities."""
-        return self._modules.get(self.loss_name)
-
     def finished(self, embeddings: Tensor) -> Tensor:
         """Return the embeddings [B, D]: normalised to unit length, or unchanged if the distance is Euclidean."""
         return F.normalize(embeddings, dim=1) if self.unit_length else embeddings
 
     def identity_loss(self, embeddings: Tensor, targets: Any) -> Losses:
         """Return the loss of embeddings [B, D] with identities [B] int64, as a dict with the key `loss_<name>`."""
-        criterion = self.criterion
+        criterion = self._modules.get(self.loss_name)
         if criterion is None:
             raise InputError(
                 "face: this model was built without identities, so it can't be trained; to train it, build it with classes= or num_classes="

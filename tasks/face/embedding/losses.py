@@ -56,18 +56,16 @@ class SampledCentres(LargeMarginSoftmaxLoss):  # type: ignore[misc]  # an untype
     """Margin softmax over the batch's identities and a uniform random sample of the others (Partial FC, arXiv 2203.15565).
 
     A new sample is drawn at every training step. The logits, the normalised centres and their gradients need a fraction `sample_rate` of
-    the full head's memory. As in section 3.1 of the Partial FC paper, the softmax runs over the drawn identities without a correction: the
-    positive term is exact, and the sum over the negatives covers only the sample. In evaluation mode, the loss is computed over all
-    identities, and no random numbers are drawn.
+    the full head's memory. As in section 3.1 of the paper, the softmax runs over the drawn identities without a correction. In evaluation
+    mode, the loss is computed over all identities, and no random numbers are drawn.
 
-    The gradient of the centres is dense, with zeros for identities that were not drawn. Optimisers, clipping, averaging over processes and
-    checkpoints therefore work as for any other parameter. A dense gradient has costs that grow with the number of all identities: memory
-    for the gradient and the optimiser's averages (with AdamW, three times the size of the centres), and time for the optimiser step. Both
-    are measured by `python -m zoo.benchmarks.partial_fc`. AdamW also moves centres that were not drawn, along their earlier gradients.
+    The gradient of the centres is dense, with zeros for identities that were not drawn, so optimisers, clipping, averaging over processes
+    and checkpoints work as for any other parameter. Its memory (with AdamW, three times the size of the centres) and the time of the
+    optimiser step grow with the number of all identities; see `zoo.benchmarks.partial_fc`. AdamW also moves centres that were not drawn.
 
     The random numbers come from torch's global CPU generator. Its state is part of a checkpoint, so a resumed run draws the same
-    identities. With several processes, each one adds the identities of its section of the batch to its sample. With a sample rate below 1,
-    the loss therefore differs from that of a single process with the whole batch.
+    identities. With several processes, each one adds the identities of its section of the batch to its sample, so the loss differs from
+    that of a single process with the whole batch.
 
     `W` has the library's name and shape [D, identities], so weights can be exchanged with a full head. In memory, each centre is one
     contiguous row, which makes gathering centres fast.
@@ -97,8 +95,7 @@ class SampledCentres(LargeMarginSoftmaxLoss):  # type: ignore[misc]  # an untype
         """Draw the identities for one step: all identities in the batch [B], and a uniform random sample of the others.
 
         Returns:
-            Drawn identities [C] in ascending order, and the index [B] of each image's identity among them. C is `drawn`, or the number of
-            identities in the batch if that is larger.
+            Drawn identities [C] in ascending order, and the index [B] of each image's identity among them.
         """
         order = torch.rand(self.num_classes)
         order[identities.cpu()] = 2.0  # greater than the random values of all others, so that they are always drawn

@@ -93,7 +93,6 @@ class FaceOptions:
     sample_rate: float = 1.0
 
     def __post_init__(self) -> None:
-        """Check the options."""
         check_positive("face", scale=self.scale, **({} if self.image_size is None else {"image_size": self.image_size}))
         if self.embedding_size is not None and self.embedding_size < 2:
             raise InputError(f"face: embedding_size is {self.embedding_size}; expected 2 or more (128 and 512 are usual)")

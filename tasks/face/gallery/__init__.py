@@ -1,16 +1,16 @@
 """Galleries of enrolled people and their faces, in a file or a database."""
 
-from zoo.tasks.face.gallery.embedder import Embedder
+from zoo.tasks.face.gallery.answers import Groups, Identification
 from zoo.tasks.face.gallery.errors import GalleryError, ModelMismatchError, NameTakenError, QualityError, UnknownPersonError
 from zoo.tasks.face.gallery.gallery import Gallery
-from zoo.tasks.face.gallery.identification import Identification
-from zoo.tasks.face.gallery.store import EnrolledFace, Match, Person
+from zoo.tasks.face.gallery.store import Embedder, EnrolledFace, Match, Person
 
 __all__ = [
     "Embedder",
     "EnrolledFace",
     "Gallery",
     "GalleryError",
+    "Groups",
     "Identification",
     "Match",
     "ModelMismatchError",

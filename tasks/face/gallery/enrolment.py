@@ -1,7 +1,8 @@
-"""Faces to enrol: their conversion from photos or plain embeddings, and checks that each name's photos show one and the same person."""
+"""People to enrol: valid names, faces from photos or plain embeddings, and checks that the photos of a name show one person."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,9 +13,8 @@ from numpy.typing import NDArray
 from zoo.errors import Flaw, InputError
 from zoo.tasks.face.detection.quality import Limits, measure
 from zoo.tasks.face.embedding.distances import check_embedding, distances
-from zoo.tasks.face.gallery.embedder import Embedder
 from zoo.tasks.face.gallery.errors import QualityError
-from zoo.tasks.face.gallery.store import EnrolledFace, Match, NewFace, Vectors
+from zoo.tasks.face.gallery.store import Embedder, EnrolledFace, Match, NewFace, Vectors
 from zoo.tasks.face.prediction.faces import Faces
 
 _LENGTHS = (1e-6, 1e6)  # range of valid norms; outside it, float32 can't represent the square of the norm
@@ -23,13 +23,68 @@ _LENGTHS = (1e-6, 1e6)  # range of valid norms; outside it, float32 can't repres
 COPY = 0.1
 Given = Faces | Sequence[Faces] | NDArray[Any]
 
+# Names are never used in paths or SQL commands, so `'; DROP TABLE` is a valid name.
+LONGEST = 200  # maximum length in characters
+# invisible characters that change the writing direction, so that different names may look alike (CVE-2021-42574)
+_TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_REFUSED = {
+    "Cc": "control characters",
+    "Cs": "unpaired surrogates",
+    "Zl": "line breaks",
+    "Zp": "line breaks",
+    "Cf": "invisible characters",
+}
+# characters with Unicode's property Default_Ignorable_Code_Point that aren't in Cf, and the Braille blank
+_UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+_JOINERS = "\u200c\u200d"  # zero-width joiners: needed in Persian, Indic scripts and emoji, but invisible in other scripts
+_UNJOINED = ("LATIN", "GREEK", "CYRILLIC")
+
+
+def check_name(name: str) -> str:
+    """Validate a name and return its stored form: Unicode NFC with single plain spaces, so that é and é are the same name."""
+    if not isinstance(name, str):
+        raise InputError(f"the name is {name!r}; expected text")
+    spaced = "".join(" " if unicodedata.category(sign) == "Zs" else sign for sign in name)
+    kept = " ".join(part for part in unicodedata.normalize("NFC", spaced).split(" ") if part)
+    for place, sign in enumerate(kept):
+        reason = _reason(sign, kept[place - 1 : place], kept[place + 1 : place + 2])
+        if reason is not None:
+            raise InputError(f"the name {name!r} contains {reason} (U+{ord(sign):04X}); remove them")
+    if not kept:
+        raise InputError(f"the name {name!r} is empty; expected one or more visible characters")
+    if len(kept) > LONGEST:
+        raise InputError(f"the name {name[:20]!r}… has {len(kept)} characters; expected at most {LONGEST}")
+    return kept
+
+
+def _reason(sign: str, before: str, after: str) -> str | None:
+    """Return why a character is not allowed between its two neighbours, or None if it is allowed."""
+    if sign in _TURNING:
+        return "characters that change the writing direction"
+    if sign in _JOINERS:
+        return None if _may_join(before) and _may_join(after) else _REFUSED["Cf"]
+    if "\ufe00" <= sign <= "\ufe0f" or "\U000e0100" <= sign <= "\U000e01ef":  # variation selectors, which modify the preceding character
+        return None if _may_join(before) else _REFUSED["Cf"]
+    if sign in _UNSEEN or "\u180b" <= sign <= "\u180f" or "\U000e0000" <= sign <= "\U000e0fff":
+        return _REFUSED["Cf"]
+    return _REFUSED.get(unicodedata.category(sign))
+
+
+def _may_join(sign: str) -> bool:
+    return sign.strip() != "" and not sign.isascii() and not unicodedata.name(sign, "").startswith(_UNJOINED)
+
+
+def _photos(faces: Given) -> list[Faces] | None:
+    """Return results of `zoo.predict` as a list; None for plain embeddings."""
+    given = [faces] if isinstance(faces, Faces) else faces
+    return list(given) if isinstance(given, Sequence) and all(isinstance(one, Faces) for one in given) else None
+
 
 def embeddings_of(faces: Given) -> Vectors:
     """Return the embeddings [N, D] of faces or of plain embeddings [D] or [N, D], after validating them."""
-    if isinstance(faces, Faces):
-        return _checked(faces.embeddings, faces.key)
-    if isinstance(faces, Sequence) and all(isinstance(one, Faces) for one in faces):
-        rows = [_checked(one.embeddings, one.key) for one in faces if len(one)]
+    photos = _photos(faces)
+    if photos is not None:
+        rows = [_checked(photo.embeddings, photo.key) for photo in photos if len(photo)]
         if len({row.shape[1] for row in rows}) > 1:
             raise InputError("the faces have embeddings of different lengths; expected embeddings from a single model")
         return np.concatenate(rows) if rows else np.empty((0, 0), np.float32)
@@ -41,21 +96,14 @@ def embeddings_of(faces: Given) -> Vectors:
 
 
 def new_faces(name: str, faces: Given, photos: str | Sequence[str], quality: Limits | None) -> list[NewFace]:
-    """Convert the faces of a person to records for a store.
-
-    Args:
-        name: name of the person.
-        faces: results of `zoo.predict` for photos that show one face each; or embeddings [D] or [N, D], whose quality can't be measured.
-        photos: keys of the photos that plain embeddings come from; empty for results of `zoo.predict`, which contain their keys.
-        quality: limits that each photo must meet; None to accept every photo.
-    """
+    """Convert the faces of a person to records for a store; the arguments are those of `Gallery.enroll`."""
     if isinstance(photos, str):
         photos = [photos]
-    pictures = [faces] if isinstance(faces, Faces) else faces
-    if isinstance(pictures, Sequence) and all(isinstance(one, Faces) for one in pictures):
+    predicted = _photos(faces)
+    if predicted is not None:
         if photos:
             raise InputError(f"{name!r}: results of zoo.predict contain the keys of their photos; don't pass photos")
-        return _of_photos(name, [one for one in pictures if isinstance(one, Faces)], quality)
+        return _of_photos(name, predicted, quality)
     rows = embeddings_of(faces)
     if not len(rows):
         raise InputError(f"{name!r} can't be enrolled without a face")
@@ -129,13 +177,9 @@ def strangers(new: Sequence[NewFace], enrolled: Sequence[EnrolledFace], embedder
 
 
 def copies(name: str, new: Sequence[NewFace], nearest: Sequence[Sequence[Match]], embedder: Embedder) -> list[str]:
-    """Return a message for each new photo that is nearly identical to a photo enrolled under another name.
+    """Return a message for each new photo that is nearly identical to a photo enrolled under another name than `name`.
 
-    Args:
-        name: name under which the photos are to be enrolled.
-        new: new faces.
-        nearest: nearest enrolled people of each new face.
-        embedder: identity of the model.
+    `nearest` are the nearest enrolled people of each new face.
     """
     most = COPY * (embedder.threshold or 0)
     return [

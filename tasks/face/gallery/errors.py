@@ -15,6 +15,13 @@ class ModelMismatchError(GalleryError):
     """Embeddings come from a different model from the gallery's."""
 
 
+class MissingGalleryError(GalleryError):
+    """There is no gallery yet."""
+
+    def __init__(self, place: object) -> None:
+        super().__init__(f"gallery {place}: there is no gallery yet; enrol a person first, or check the path or address")
+
+
 class NameTakenError(GalleryError):
     """A person with this name is already enrolled."""
 

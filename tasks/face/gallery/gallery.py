@@ -4,28 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from zoo.errors import InputError
 from zoo.tasks.face.detection.quality import Limits
-from zoo.tasks.face.gallery.clustering import Groups, group
-from zoo.tasks.face.gallery.embedder import Embedder, check_threshold
-from zoo.tasks.face.gallery.enrolment import Given, copies, embeddings_of, new_faces, strangers
-from zoo.tasks.face.gallery.errors import GalleryError, QualityError, UnknownPersonError
-from zoo.tasks.face.gallery.identification import Identification, tied
+from zoo.tasks.face.gallery.answers import Groups, Identification, group, tied
+from zoo.tasks.face.gallery.enrolment import Given, check_name, copies, embeddings_of, new_faces, strangers
+from zoo.tasks.face.gallery.errors import GalleryError, MissingGalleryError, QualityError, UnknownPersonError
 from zoo.tasks.face.gallery.location import open_store
-from zoo.tasks.face.gallery.names import check_name
-from zoo.tasks.face.gallery.store import Described, EnrolledFace, Match, NewFace, Person, Vectors
+from zoo.tasks.face.gallery.store import Described, Embedder, EnrolledFace, NewFace, Person, check_threshold
 from zoo.tasks.face.prediction.faces import Faces
 
 if TYPE_CHECKING:
     from zoo.models.model import Model
 
 LIMITS = Limits()
-_Found = TypeVar("_Found")
 
 
 class Gallery:
@@ -73,21 +68,15 @@ class Gallery:
         Raises:
             GalleryError: the gallery doesn't exist yet.
         """
-        return self._described().embedder
+        return self._store.described().embedder
 
     def enroll(
-        self,
-        name: str,
-        faces: Given,
-        *,
-        photos: str | Sequence[str] = (),
-        quality: Limits | None = LIMITS,
-        add: bool = False,
+        self, name: str, faces: Given, *, photos: str | Sequence[str] = (), quality: Limits | None = LIMITS, add: bool = False
     ) -> int:
         """Enrol a person from one or more photos. If an error is raised, none of them is enrolled.
 
         Args:
-            name: name of the person; see `names.check_name`.
+            name: name of the person; see `enrolment.check_name`.
             faces: results of `zoo.predict` for photos that show one face each; or embeddings [D] or [N, D], whose quality can't be checked.
             photos: keys of the photos that plain embeddings come from; empty for results of `zoo.predict`, which contain their keys.
             quality: limits that each photo must meet. Photos that show a different person from the person's other photos, or are copies of
@@ -126,13 +115,12 @@ class Gallery:
             Number of faces enrolled.
 
         Raises:
-            InputError: an argument is invalid (see `enroll`), two names have the same stored form (see `names.check_name`), or `people` is
-                empty.
+            InputError: an argument is invalid (see `enroll`), `people` is empty, or two names have the same stored form.
         """
         embedder = self._known_embedder()
-        rows = {}
         if unknown := sorted(set(photos or {}) - set(people)):
             raise InputError(f"photos contains keys for names that are not in people: {', '.join(map(repr, unknown))}")
+        rows: dict[str, list[NewFace]] = {}
         for given, faces in people.items():
             name = check_name(given)
             if name in rows:
@@ -171,9 +159,9 @@ class Gallery:
         check_threshold(threshold, "identify")
         queries = embeddings_of(faces)
         if not len(queries):
-            self._described()
+            self._store.described()
             return []
-        about, found = self._nearest(queries, max(top, 2))  # at least two, to detect ties
+        about, found = self._store.nearest(self._known_embedder(), queries, max(top, 2))  # at least two, to detect ties
         limit = about.embedder.threshold if threshold is None else threshold
         return [Identification(tuple(matches[:top]), limit, tied(matches)) for matches in found]
 
@@ -191,9 +179,7 @@ class Gallery:
             UnknownPersonError: no person with this name is enrolled.
             GalleryError: the gallery can't be written.
         """
-        kept = check_name(name)
-        self._described()
-        count = self._store.remove(kept)
+        count = self._store.remove(check_name(name))
         if not count:
             raise self._unknown(name)
         return count
@@ -204,7 +190,6 @@ class Gallery:
         Raises:
             GalleryError: there is no gallery, or it can't be read.
         """
-        self._described()
         return self._store.people()
 
     def faces(self, name: str) -> list[EnrolledFace]:
@@ -214,7 +199,6 @@ class Gallery:
             UnknownPersonError: no person with this name is enrolled.
             GalleryError: there is no gallery, or it can't be read.
         """
-        self._described()
         found = self._store.faces(check_name(name))
         if not found:
             raise self._unknown(name)
@@ -238,8 +222,8 @@ class Gallery:
         rows = embeddings_of(faces)
         embedder = self._known_embedder()
         unknown = list(range(len(rows)))
-        if self._store.described() is not None:
-            answers = self.identify(rows, top=1, threshold=threshold) if len(rows) else []
+        if self._exists():
+            answers = self.identify(rows, top=1, threshold=threshold)
             unknown = [place for place in unknown if not answers[place].enrolled]
             embedder = self.model
         limit = embedder.threshold if threshold is None else threshold
@@ -251,31 +235,27 @@ class Gallery:
 
     def __len__(self) -> int:
         """Return the number of enrolled faces; 0 if there is no gallery yet."""
-        return self._store.count()
+        try:
+            return self._store.count()
+        except MissingGalleryError:
+            return 0
 
     def __enter__(self) -> Gallery:
-        """Return the gallery."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Close the gallery."""
+    def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _existing(self, found: _Found | None) -> _Found:
-        """Return a result of the store, or raise a GalleryError if it is None, because there is no gallery."""
-        if found is None:
-            raise GalleryError(f"gallery {self.place}: there is no gallery yet; enrol a person first, or check the path or address")
-        return found
-
-    def _described(self) -> Described:
-        return self._existing(self._store.described())
-
-    def _nearest(self, queries: Vectors, top: int) -> tuple[Described, list[list[Match]]]:
-        return self._existing(self._store.nearest(self._known_embedder(), queries, top))
+    def _exists(self) -> bool:
+        try:
+            self._store.described()
+        except MissingGalleryError:
+            return False
+        return True
 
     def _check_people(self, about: Described, people: Mapping[str, Sequence[NewFace]], add: bool) -> None:
         """Raise a QualityError for photos of a different person, or copies of other people's photos. Plain embeddings aren't checked."""
-        exists = self._store.described() is not None
+        exists = self._exists()
         for name, faces in people.items():
             photos = [face for face in faces if face.quality]
             if not photos:
@@ -283,7 +263,7 @@ class Gallery:
             enrolled = self._store.faces(name) if exists and add else []
             problems = strangers(photos, enrolled, about.embedder)
             if exists:
-                stored, nearest = self._nearest(np.stack([face.embedding for face in photos]), 2)
+                stored, nearest = self._store.nearest(about.embedder, np.stack([face.embedding for face in photos]), 2)
                 problems += copies(name, photos, nearest, stored.embedder)
             if problems:
                 raise QualityError(name, problems)

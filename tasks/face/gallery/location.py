@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from zoo.errors import InputError
 from zoo.system.cache import user_folder
+from zoo.tasks.face.gallery.postgres.store import PostgresStore
 from zoo.tasks.face.gallery.sqlite.store import SqliteStore
-
-if TYPE_CHECKING:
-    from zoo.tasks.face.gallery.postgres.store import PostgresStore
 
 _SERVERS = ("postgresql://", "postgres://")
 
@@ -31,8 +28,6 @@ def default_place() -> str:
 def open_store(place: str | Path) -> SqliteStore | PostgresStore:
     """Return the store at the path of a file or at a `postgresql://` address."""
     if isinstance(place, str) and place.startswith(_SERVERS):
-        from zoo.tasks.face.gallery.postgres.store import PostgresStore
-
         return PostgresStore(place)
     text = str(place)
     if "://" in text or text.startswith(("postgresql:/", "postgres:/")) or re.match(r"(host|dbname|user|port|service) *=", text):
@@ -40,11 +35,11 @@ def open_store(place: str | Path) -> SqliteStore | PostgresStore:
         raise InputError(f"gallery {kind}…: expected the path of a file, or an address that begins with {_SERVERS[0]}")
     path = Path(place).expanduser()
     try:
-        folder = path.is_dir()
+        is_folder = path.is_dir()
     except OSError as error:  # the name is too long
         raise InputError(
             f"gallery {text[:40]!r}…: the file name is invalid ({error.strerror}); expected the path of a file, such as faces.gallery"
         ) from error
-    if not text or folder:
+    if not text or is_folder:
         raise InputError(f"gallery {text!r}: this is a folder; expected the path of a file, such as faces.gallery")
     return SqliteStore(path)

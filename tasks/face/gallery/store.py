@@ -1,24 +1,78 @@
-"""Records that a gallery's stores accept and return.
+"""Contract of a gallery's stores: the records that they accept and return, and the identity of the model.
 
 The two stores, `SqliteStore` and `PostgresStore`, have the same methods. Each method is one transaction. If a method raises a GalleryError,
 the gallery is unchanged, except that `remove` may have deleted faces without overwriting them. There is no gallery until the first
-enrolment; until then, `described` and `nearest` return None. The search is exact in float64.
+enrolment; until then, all methods except `add` raise a MissingGalleryError. The search is exact in float64.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.tasks.face.gallery.embedder import Embedder
+from zoo.errors import InputError
+from zoo.tasks.face.embedding.distances import distance_of
+from zoo.tasks.face.embedding.options import DistanceName
 from zoo.tasks.face.gallery.errors import ModelMismatchError
+
+if TYPE_CHECKING:
+    from zoo.models.model import Model
 
 Vectors = NDArray[np.float32]
 Quality = Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """Identity of an embedding model.
+
+    Attributes:
+        fingerprint: hash of everything that the embeddings depend on (see `fingerprint.embedding_fingerprint`). Embeddings with different
+            fingerprints are never compared.
+        name: human-readable name of the model.
+        distance: "cosine" for 1 − cosine (0 to 2), or "euclidean" for the distance between the unmodified embeddings.
+        threshold: largest distance at which two faces count as the same person; None if unknown.
+    """
+
+    fingerprint: str
+    name: str
+    distance: str = "cosine"
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.distance not in get_args(DistanceName):
+            raise InputError(f"model {self.name}: the distance is {self.distance!r}; expected one of: {', '.join(get_args(DistanceName))}")
+        check_threshold(self.threshold, f"model {self.name}")
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.fingerprint})"
+
+    @classmethod
+    def of(cls, model: Model | Embedder) -> Embedder:
+        """Return the identity of a model, derived from its weights, its preprocessing, and the distance and threshold in its metadata.
+
+        Raises:
+            InputError: the model isn't a face model.
+        """
+        if isinstance(model, Embedder):
+            return model
+        from zoo.models.fingerprint import embedding_fingerprint
+
+        if model.task != "face":
+            raise InputError(f"a gallery needs a face model; {model.backbone_name} is a {model.task} model")
+        distance, threshold = distance_of(model.metadata), model.metadata.get("threshold")
+        return cls(embedding_fingerprint(model), model.backbone_name, distance, threshold)
+
+
+def check_threshold(threshold: float | None, whose: str) -> None:
+    """Raise an InputError unless a threshold is a valid distance or None. The message begins with `whose`."""
+    if threshold is not None and not (math.isfinite(threshold) and threshold >= 0):
+        raise InputError(f"{whose}: the threshold is {threshold}; expected a distance, 0 or more")
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,7 +37,6 @@ class Faces:
     embeddings: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        """Check the arrays' shapes and values, and make the arrays read-only."""
         count = len(self.scores)
         shapes = {"boxes": (count, 4), "scores": (count,), "landmarks": (count, 5, 2), "embeddings": (count, self.embeddings.shape[-1])}
         for name, expected in shapes.items():
@@ -51,7 +50,6 @@ class Faces:
             raise ValueError(f"scores of {self.key} are not in descending order")
 
     def __len__(self) -> int:
-        """Return the number of faces."""
         return len(self.scores)
 
     @classmethod
@@ -67,11 +65,11 @@ class Faces:
         draw = ImageDraw.Draw(picture)
         line = max(1, round(max(picture.size) / 300))
         for box, points in zip(self.boxes, self.landmarks, strict=True):
-            left, top, right, bottom = (float(side) for side in box)
+            left, top, right, bottom = box.tolist()
             draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=_LINE, width=line)
             dot = min(2.0 * line, max(1.0, (right - left) / 25))  # small dots, so that small faces in a large image stay visible
-            for x, y in points[np.isfinite(points).all(1)]:
-                draw.circle((float(x), float(y)), dot, fill=_DOT)
+            for point in points[np.isfinite(points).all(1)].tolist():
+                draw.circle(point, dot, fill=_DOT)
         return caption(np.asarray(picture), [f"{counted(len(self), 'face')}, embedding size {self.embeddings.shape[1]}"])
 
     def to_dict(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,22 +53,18 @@ def read(path: Path, keys: Sequence[str]) -> dict[str, Embedding | None]:
 
 
 def write(path: Path, embeddings: Mapping[str, Embedding | None]) -> None:
-    """Write embeddings so that `read` returns bit-identical values.
-
-    The value for an image in which no face was detected is None. At least one value must be an embedding.
-    """
+    """Write embeddings, at least one of which isn't None (no face was detected), so that `read` returns bit-identical values."""
     suffix = files.suffix_of(path, SUFFIXES, "a face model")
     files.check_writable(list(embeddings), "images", path)
     if suffix == ".npz":
         _write_npz(path, embeddings)
-    elif suffix == ".parquet":
-        files.write_parquet(path, _columns(embeddings))
+    elif suffix == ".jsonl":
+        write_text(path, _json_lines(embeddings))
     else:
-        write_text(path, _json_lines(embeddings) if suffix == ".jsonl" else _table(embeddings, suffix))
+        _write_table(path, embeddings, suffix)
 
 
 def _checked(values: NDArray[Any]) -> Embedding:
-    """Return an embedding as float32."""
     with np.errstate(over="ignore"):  # overflow results in infinity, which the check rejects
         embedding = np.asarray(values, np.float32)
     check_embedding(embedding)
@@ -98,9 +94,6 @@ def _alike_long(entries: _Entries, faults: list[Fault]) -> _Entries:
         yield place, key, embedding
 
 
-# -- NumPy -------------------------------------------------------------------------------------------------------------
-
-
 def _npz(path: Path, faults: list[Fault]) -> _Entries:
     keys, embeddings, not_found = _arrays(path)
     for index, (key, row) in enumerate(zip(keys, embeddings, strict=True), start=1):
@@ -127,8 +120,7 @@ def _arrays(path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         raise DataError(f"{path} is damaged, not an .npz file, or contains a pickle: {str(error)[:120] or type(error).__name__}") from None
     if not named:
         raise DataError(f"{path} contains a single array; expected the arrays keys and embeddings, as written by numpy.savez")
-    missing = [name for name in ("keys", "embeddings") if name not in arrays]
-    if missing:
+    if missing := [name for name in ("keys", "embeddings") if name not in arrays]:
         raise DataError(f"{path}: arrays missing: {', '.join(missing)}; expected keys [N] (text) and embeddings [N, D]")
     keys, embeddings = arrays["keys"], arrays["embeddings"]
     not_found = arrays.get("not_found", np.empty(0, "U1"))
@@ -148,13 +140,7 @@ def _write_npz(path: Path, embeddings: Mapping[str, Embedding | None]) -> None:
     if len(found) < len(embeddings):
         arrays["not_found"] = np.array([key for key, row in embeddings.items() if row is None], np.str_)
 
-    def put(file: BinaryIO) -> None:
-        np.savez(file, **arrays)  # type: ignore[arg-type]  # NumPy's annotation treats every keyword as allow_pickle
-
-    write_atomic(path, put)
-
-
-# -- tables ------------------------------------------------------------------------------------------------------------
+    write_atomic(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]  # NumPy types every keyword as allow_pickle
 
 
 def _rows(path: Path, faults: list[Fault]) -> _Entries:
@@ -174,24 +160,16 @@ def _rows(path: Path, faults: list[Fault]) -> _Entries:
         yield row.place, row.values["key"], answer
 
 
-def _length(embeddings: Mapping[str, Embedding | None]) -> int:
-    return next(len(row) for row in embeddings.values() if row is not None)
-
-
-def _columns(embeddings: Mapping[str, Embedding | None]) -> dict[str, list[Any]]:
-    length = _length(embeddings)
-    rows = [[None] * length if row is None else row.tolist() for row in embeddings.values()]
-    return {"key": list(embeddings), **{f"e{index}": [row[index] for row in rows] for index in range(length)}}
-
-
-def _table(embeddings: Mapping[str, Embedding | None], suffix: str) -> str:
-    length = _length(embeddings)
+def _write_table(path: Path, embeddings: Mapping[str, Embedding | None], suffix: str) -> None:
+    length = next(len(row) for row in embeddings.values() if row is not None)
+    names = [f"e{index}" for index in range(length)]
+    if suffix == ".parquet":
+        rows = [[None] * length if row is None else row.tolist() for row in embeddings.values()]
+        files.write_parquet(path, {"key": list(embeddings), **{name: [row[index] for row in rows] for index, name in enumerate(names)}})
+        return
     # str() of a float32 is the shortest text from which the same value is read
-    rows = ([key, *([""] * length if row is None else map(str, np.asarray(row, np.float32)))] for key, row in embeddings.items())
-    return tables.as_csv(["key", *(f"e{index}" for index in range(length))], rows, "\t" if suffix == ".tsv" else ",")
-
-
-# -- JSON lines --------------------------------------------------------------------------------------------------------
+    lines = ([key, *([""] * length if row is None else map(str, np.asarray(row, np.float32)))] for key, row in embeddings.items())
+    write_text(path, tables.as_csv(["key", *names], lines, "\t" if suffix == ".tsv" else ","))
 
 
 def _json_answer(entry: Mapping[str, Any]) -> Embedding:

@@ -23,7 +23,6 @@ class Augment:
     """
 
     def __init__(self, recipe: FaceRecipe) -> None:
-        """Set the ranges from the recipe."""
         self._recipe = recipe
 
     def __call__(self, sample: Sample) -> Sample:

@@ -42,7 +42,6 @@ class FaceRecipe(Recipe):
     pictures_per_identity: int | None = None
 
     def __post_init__(self) -> None:
-        """Check the ranges of the augmentation, and that batches grouped by identity have at least two images of each."""
         super().__post_init__()
         check_parts("recipe", 0, 1, True, flip=self.flip, light=self.light)
         check_parts("recipe", 0, 0.5, True, shift=self.shift, zoom=self.zoom)

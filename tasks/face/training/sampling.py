@@ -79,11 +79,7 @@ def _take(queue: list[int], everything: Sequence[int], count: int, generator: to
 def identity_batches(identities: Sequence[int], pictures: int, batch_size: int, processes: int) -> IdentityBatches:
     """Return a sampler with as many identities per batch as the batch size and the dataset allow.
 
-    Args:
-        identities: identity of each sample.
-        pictures: number of images per identity in a batch, 2 or more.
-        batch_size: maximum number of images per process in a batch.
-        processes: number of processes that share a batch; each receives the same number of identities.
+    `batch_size` is the maximum number of images per process. Each of the processes that share a batch receives equally many identities.
     """
     counts = Counter(identities)
     if batch_size < 2 * pictures:

@@ -15,6 +15,8 @@ narrow. The coverage is measured in `tests/unit/evaluation/test_interval_coverag
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +34,7 @@ _SEED = 0
 class Pairs:
     """Pairs of images with one value per pair."""
 
-    values: NDArray[np.generic]  # [P] similarity of each pair, or whether it was decided correctly
+    values: NDArray[Any]  # [P] similarity of each pair, or whether it was decided correctly
     genuine: NDArray[np.bool_]  # [P] whether each pair shows one person
     first: Ints  # [P] bootstrap unit of the first image: its person, or the pair if identities are unknown
     second: Ints  # [P] bootstrap unit of the second image
@@ -42,11 +44,11 @@ class Pairs:
         once = counts[self.first].astype(np.float64)
         return np.asarray(once * np.where(self.first == self.second, 1, counts[self.second]))
 
-    def thinned(self, limit: int) -> Pairs:
-        """Return at most `limit` pairs, drawn uniformly."""
-        if len(self.values) <= limit:
+    def thinned(self) -> Pairs:
+        """Return at most `MAX_PAIRS` pairs, drawn uniformly."""
+        if len(self.values) <= MAX_PAIRS:
             return self
-        kept = np.sort(np.random.default_rng(_SEED).permutation(len(self.values))[:limit])
+        kept = np.sort(np.random.default_rng(_SEED).permutation(len(self.values))[:MAX_PAIRS])
         return Pairs(self.values[kept], self.genuine[kept], self.first[kept], self.second[kept])
 
 
@@ -57,37 +59,37 @@ def face_replicates(
 
     Args:
         units: number of people, or of pairs if identities are unknown.
-        replicates: number of bootstrap replicates.
+        replicates: number of bootstrap replicates R.
         compared: pairs used for the ROC, with their similarities.
         decided: pairs scored in the folds, with whether each was decided correctly; None if there are no folds.
         accuracy: mean accuracy over the folds; the replicates are centred on it.
         identified: probes used for the rank-k rates; None if identities are unknown.
     """
-    compared = compared.thinned(MAX_PAIRS)
+    compared = compared.thinned()
     both = bool(compared.genuine.any() and not compared.genuine.all())
-    ordered = OrderedPairs.of(np.asarray(compared.values, np.float64), compared.genuine) if both else None
-    rows = [
-        {**_curve(compared, ordered, counts), **_accuracy(decided, accuracy, counts), **_ranks(identified, counts)}
-        for chunk in draws(units, replicates)
-        for counts in chunk
-    ]
+    ordered = OrderedPairs.of(compared.values, compared.genuine) if both else None
+    rows = []
+    for counts in chain.from_iterable(draws(units, replicates)):
+        row: dict[str, float | None] = {} if ordered is None else read_off(Roc.weighted(ordered, compared.weights(counts)[ordered.order]))
+        if decided is not None and accuracy is not None:
+            row["accuracy"] = _accuracy(decided, accuracy, counts)
+        if identified is not None:
+            weights = counts[identified.people].astype(np.float64)
+            row |= {f"rank{rank}": identified.rate(rank, weights) for rank in RANKS}
+        rows.append(row)
     names = rows[0] if rows else {}
     drawn = {name: np.array([np.nan if row[name] is None else row[name] for row in rows], np.float64) for name in names}
     if "auc" in drawn:
-        drawn["auc"] = _narrowed(drawn["auc"], compared, _influence_on_auc(compared))
+        drawn["auc"] = _narrowed(drawn["auc"], standard_error(_influence_on_auc(compared), compared))
     return drawn
 
 
 def standard_error(influence: Floats, pairs: Pairs) -> float:
     """Return the standard error of a sum over pairs, allowing for the dependence between pairs that share a person.
 
-    Fafchamps & Gubler 2007, "The formation of risk sharing networks", equation 2.5. The variance is the sum of the products of the
-    influences of any two pairs that share a person. The sum over people counts the square of each impostor pair's influence twice, so it is
-    subtracted once.
-
-    Args:
-        influence: [P] contribution of each pair to the deviation of the sum from its expected value.
-        pairs: pairs with their bootstrap units.
+    Fafchamps & Gubler 2007, "The formation of risk sharing networks", equation 2.5. `influence` [P] is the contribution of each pair to the
+    deviation of the sum from its expected value. The variance is the sum of the products of the influences of any two pairs that share a
+    person. The sum over people counts the square of each impostor pair's influence twice, so it is subtracted once.
     """
     alone = pairs.first == pairs.second
     units = int(max(pairs.first.max(), pairs.second.max())) + 1
@@ -96,11 +98,9 @@ def standard_error(influence: Floats, pairs: Pairs) -> float:
     return float(np.sqrt(max(variance, (influence**2).sum())))  # at least the variance of independent pairs
 
 
-def _narrowed(replicates: Floats, pairs: Pairs, influence: Floats) -> Floats:
-    if not np.isfinite(replicates).any():
-        return replicates
-    spread, wanted = float(np.nanstd(replicates)), standard_error(influence, pairs)
-    if spread <= wanted:
+def _narrowed(replicates: Floats, wanted: float) -> Floats:
+    """Shrink replicates to the standard deviation `wanted`, unless theirs is smaller."""
+    if not np.isfinite(replicates).any() or (spread := float(np.nanstd(replicates))) <= wanted:
         return replicates
     mean = np.nanmean(replicates)
     return np.asarray(mean + (replicates - mean) * (wanted / spread))
@@ -108,7 +108,7 @@ def _narrowed(replicates: Floats, pairs: Pairs, influence: Floats) -> Floats:
 
 def _influence_on_auc(pairs: Pairs) -> Floats:
     """Return the influence of each pair on the AUC [P], from Hoeffding's projection."""
-    similar, genuine = np.asarray(pairs.values, np.float64), pairs.genuine
+    similar, genuine = pairs.values, pairs.genuine
     influence = np.empty(len(similar))
     for kind, sign in ((genuine, 1), (~genuine, -1)):
         others = np.sort(sign * similar[~kind])
@@ -118,13 +118,7 @@ def _influence_on_auc(pairs: Pairs) -> Floats:
     return influence
 
 
-def _curve(pairs: Pairs, ordered: OrderedPairs | None, counts: Counts) -> dict[str, float | None]:
-    return {} if ordered is None else read_off(Roc.weighted(ordered, pairs.weights(counts)[ordered.order]))
-
-
-def _accuracy(decided: Pairs | None, accuracy: float | None, counts: Counts) -> dict[str, float | None]:
-    if decided is None or accuracy is None:
-        return {}
+def _accuracy(decided: Pairs, accuracy: float, counts: Counts) -> float | None:
     weights = decided.weights(counts)
     drawn, whole = 0.0, 0.0
     for kind in (decided.genuine, ~decided.genuine):
@@ -132,16 +126,9 @@ def _accuracy(decided: Pairs | None, accuracy: float | None, counts: Counts) -> 
         if not len(right):
             continue
         if not weight.sum() > 0:
-            return {"accuracy": None}
+            return None
         share = len(right) / len(decided.genuine)
         drawn += share * float((weight * right).sum() / weight.sum())
         whole += share * float(right.mean())
     # centre on the mean over folds, which differs slightly from the mean over pairs if folds have different sizes
-    return {"accuracy": drawn + accuracy - whole}
-
-
-def _ranks(identified: Identified | None, counts: Counts) -> dict[str, float | None]:
-    if identified is None:
-        return {}
-    weights = counts[identified.people].astype(np.float64)
-    return {f"rank{rank}": identified.rate(rank, weights) for rank in RANKS}
+    return drawn + accuracy - whole

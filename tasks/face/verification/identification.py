@@ -26,13 +26,9 @@ class Identified:
     enrolled: int  # number of people in the gallery
 
     def rate(self, rank: int, weights: Floats | None = None) -> float | None:
-        """Return the rank-k identification rate: the fraction of probes whose person is among the `rank` most similar people.
+        """Return the rank-k identification rate: the fraction of probes, with weights [P], whose person is among the `rank` most similar.
 
         Returns None if there are no probes, or if the gallery holds at most `rank` people, because the rate would always be 1.
-
-        Args:
-            rank: number of people that are considered, from 1.
-            weights: [P] weights of the probes; None for equal weights.
         """
         if self.enrolled <= rank or not len(self.ranks):
             return None
@@ -50,11 +46,7 @@ def closed_set(rows: Floats, identities: Ints, score: Score = "cosine") -> Ident
     """Identify probes in a gallery in which every person is enrolled.
 
     The first image of each person is enrolled, and all other images are probes. A person with a single image is enrolled but has no probe.
-
-    Args:
-        rows: [N, D] embeddings, as returned by `protocol.comparable`.
-        identities: [N] identity of each embedding.
-        score: similarity.
+    `rows` are embeddings [N, D] from `protocol.comparable`, with identities [N].
     """
     people, enrolled = np.unique(identities, return_index=True)
     probes = np.setdiff1d(np.arange(len(identities)), enrolled)
@@ -74,11 +66,6 @@ def open_set(rows: Floats, identities: Ints, score: Score = "cosine") -> tuple[d
     The definitions are those of ISO/IEC 19795-1 and NIST FRVT 1:N. Half of the people, drawn with a fixed seed, are enrolled with their
     first image. FPIR is the fraction of the probes of people who are not enrolled whose best match is above the threshold. FNIR is the
     fraction of the other images of enrolled people whose best match is the wrong person or is not above the threshold.
-
-    Args:
-        rows: [N, D] embeddings, as returned by `protocol.comparable`.
-        identities: [N] identity of each embedding.
-        score: similarity.
 
     Returns:
         FNIR by score name, None if there are too few probes; and the numbers of enrolled people, of mated and of non-mated probes.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from zoo.task.metric import MetricResult
 from zoo.tasks.face.embedding.distances import check_answer, check_length
 from zoo.tasks.face.verification import protocol
 from zoo.tasks.face.verification.bootstrap import Pairs, face_replicates
-from zoo.tasks.face.verification.identification import RANKS, closed_set, open_set
+from zoo.tasks.face.verification.identification import RANKS, Identified, closed_set, open_set
 from zoo.tasks.face.verification.protocol import Floats, Ints, Score
 from zoo.tasks.face.verification.report import face_curves, worst_pairs
 from zoo.tasks.face.verification.roc import roc_scores, unsupported
@@ -24,6 +25,7 @@ DEALINGS = 10  # number of random assignments of people to folds
 LEAST_FOLDS = 4  # with fewer folds, no people are left for choosing a threshold
 MAX_PAIRS = 2_000_000  # maximum number of genuine pairs, and of impostor pairs, in the ROC; larger sets are subsampled
 MAX_FOLD_PAIRS = 3_000  # maximum number of genuine pairs, and of impostor pairs, per fold; ten times as many as in LFW
+Folded = tuple[dict[str, float | None], dict[str, Any], Pairs | None]  # accuracy, details of the folds, decided pairs
 _SEED = 0  # seed of folds and pairs; fixed, so that a dataset is always scored on the same pairs
 
 
@@ -37,12 +39,9 @@ class VerificationMetric:
     """
 
     def __init__(self, classes: tuple[str, ...], score: Score = "cosine", manifest: Mapping[str, Any] | None = None) -> None:
-        """Create an empty metric.
+        """Create an empty metric for identities with the names `classes`; empty if targets are names.
 
-        Args:
-            classes: names of the identities by index; empty if targets are names.
-            score: similarity of embeddings.
-            manifest: target of every sample by key, including samples that will be skipped; None if no sample is skipped.
+        `manifest` is the target of every sample by key, including samples that will be skipped; None if no sample is skipped.
         """
         self._classes, self._score, self._manifest = classes, score, manifest
         self._found: list[tuple[str, str, NDArray[np.float32]]] = []  # key, name of the person, embedding
@@ -72,40 +71,59 @@ class VerificationMetric:
     def compute(self, replicates: int = 0) -> MetricResult:
         """Compute all scores; None for those that need more images or people than the dataset has."""
         keys, rows, identities, people = self._ordered()
-        accuracy, folds, decided = _accuracy(rows, identities, self._score)
-        compared, pairs = _compared(rows, identities, self._score)
-        similar = np.asarray(compared.values, np.float64)
-        identified = closed_set(rows, identities, self._score)
-        unknown, probes = open_set(rows, identities, self._score)
-        found = accuracy["accuracy"]
+        folded = _accuracy(rows, identities, self._score)
+        accuracy = folded[0]["accuracy"]
+        whole = None if accuracy is None else accuracy * self._share_found(identities)
+        compared, counts = _compared(rows, identities, self._score)
+        units = replace(compared, first=identities[compared.first], second=identities[compared.second])
+        identified, unknown = closed_set(rows, identities, self._score), open_set(rows, identities, self._score)
+        return self._result(keys, folded, whole, compared, counts, units, people, replicates, identified, unknown)
+
+    def _result(
+        self,
+        keys: Sequence[str],
+        folded: Folded,
+        whole: float | None,
+        compared: Pairs,
+        counts: Mapping[str, int],
+        units: Pairs,
+        unit_count: int,
+        replicates: int,
+        identified: Identified | None,
+        unknown: tuple[dict[str, float | None], dict[str, int]] | None = None,
+    ) -> MetricResult:
+        """Return the scores, details, bootstrap replicates, mistakes and curves.
+
+        The accuracy `whole` counts pairs with a missing face as errors. `compared` are the pairs for the ROC as positions in `keys`, and
+        `units` the same pairs as bootstrap units, which are people, or pairs if identities are unknown (`identified` is None). Open-set
+        identification is not scored if `unknown` is None.
+        """
+        accuracy, folds, decided = folded
+        genuine, impostor = compared.values[compared.genuine], compared.values[~compared.genuine]
+        rejected, probes = unknown or ({}, {})
         scores = {
             **accuracy,
-            "accuracy_all": None if found is None else found * self._share_found(identities),
-            **roc_scores(similar[compared.genuine], similar[~compared.genuine]),
-            **{f"rank{rank}": identified.rate(rank) for rank in RANKS},
-            **unknown,
+            "accuracy_all": whole,
+            **roc_scores(genuine, impostor),
+            **{f"rank{rank}": None if identified is None else identified.rate(rank) for rank in RANKS},
+            **rejected,
         }
         details = {
             "score": self._score,
             "flip": False,
-            "identities": people,
-            "pictures": len(identities),
+            "identities": None if identified is None else unit_count,
+            "pictures": len(keys),
             **folds,
-            "pairs": pairs,
-            "not_supported": unsupported(pairs["impostor"]),
-            "open_set": probes,
-            "bootstrap": {"over": "identities", "replicates": replicates},
+            "pairs": counts,
+            "not_supported": unsupported(counts["impostor"]),
+            **({} if unknown is None else {"open_set": probes}),
+            "bootstrap": {"over": "pairs" if identified is None else "identities", "replicates": replicates},
         }
-        of_person = Pairs(compared.values, compared.genuine, identities[compared.first], identities[compared.second])
-        drawn = face_replicates(people, replicates, of_person, decided, found, identified) if replicates and people else {}
-        threshold = folds.get("threshold")
-        return MetricResult(
-            scores,
-            details=details,
-            replicates=drawn,
-            mistakes=worst_pairs(compared, keys, threshold, self._score),
-            curves=face_curves(similar[compared.genuine], similar[~compared.genuine], identified),
+        drawn = (
+            face_replicates(unit_count, replicates, units, decided, accuracy["accuracy"], identified) if replicates and unit_count else {}
         )
+        mistakes = worst_pairs(compared, keys, folds["threshold"], self._score)
+        return MetricResult(scores, details=details, replicates=drawn, mistakes=mistakes, curves=face_curves(genuine, impostor, identified))
 
     def _share_found(self, identities: Ints) -> float:
         """Return the fraction of all pairs whose two images have an embedding.
@@ -135,7 +153,7 @@ class VerificationMetric:
         return keys, protocol.comparable(rows, self._score), identities, len(people)
 
 
-def _accuracy(rows: Floats, identities: Ints, score: Score) -> tuple[dict[str, float | None], dict[str, Any], Pairs | None]:
+def _accuracy(rows: Floats, identities: Ints, score: Score) -> Folded:
     """Return the accuracy and its standard error over the folds, the details of each fold, and the decisions of all folds.
 
     The genuine pairs of a fold show its people. Its impostor pairs combine two of its people, or one of them with a person from the next
@@ -181,23 +199,16 @@ def _fold(
 ) -> tuple[dict[str, Any], Pairs]:
     """Score one fold, and return its scores, and its pairs with whether each was decided correctly.
 
-    Args:
-        rows: [N, D] comparable embeddings.
-        identities: [N] identity of each embedding.
-        score: similarity.
-        distance: [N] number of folds from this fold to the fold of each embedding's person, modulo the number of folds; 0 in this fold.
-        lending: number of following folds whose people are also used for impostor pairs.
-        rng: random number generator for sampling pairs.
+    `distance` [N] is the number of folds from this fold to that of each embedding's person, modulo the number of folds; 0 in this fold.
+    People of the `lending` following folds are also used for impostor pairs.
     """
     own, shown, others = (np.flatnonzero(part) for part in (distance == 0, distance <= lending, distance > lending))
     same = own[protocol.sample_pairs(identities[own], True, MAX_FOLD_PAIRS, rng)]
     different = protocol.sample_across(identities, own, shown, len(same), rng)
     same = same[rng.permutation(len(same))[: len(different)]]  # equal numbers of genuine and impostor pairs
     limit = min(*protocol.count_pairs(identities[others]), MAX_FOLD_PAIRS)
-    tuning = [
-        protocol.similarities(rows, others[protocol.sample_pairs(identities[others], kind, limit, rng)], score) for kind in (True, False)
-    ]
-    threshold = protocol.best_threshold(*tuning)
+    tuning = (others[protocol.sample_pairs(identities[others], kind, limit, rng)] for kind in (True, False))
+    threshold = protocol.best_threshold(*(protocol.similarities(rows, pairs, score) for pairs in tuning))
     right = np.concatenate([
         protocol.similarities(rows, same, score) >= threshold, protocol.similarities(rows, different, score) < threshold
     ])  # fmt: skip

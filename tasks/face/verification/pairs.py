@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,10 @@ from numpy.typing import NDArray
 from zoo.data.dataset import Dataset
 from zoo.task.metric import MetricResult
 from zoo.tasks.face.verification import protocol
-from zoo.tasks.face.verification.bootstrap import Pairs, face_replicates
-from zoo.tasks.face.verification.identification import RANKS, closed_set
-from zoo.tasks.face.verification.metric import VerificationMetric
-from zoo.tasks.face.verification.protocol import Floats, Ints, Score
-from zoo.tasks.face.verification.report import face_curves, worst_pairs
-from zoo.tasks.face.verification.roc import roc_scores, unsupported
+from zoo.tasks.face.verification.bootstrap import Pairs
+from zoo.tasks.face.verification.identification import closed_set
+from zoo.tasks.face.verification.metric import Folded, VerificationMetric
+from zoo.tasks.face.verification.protocol import Ints, Score
 
 _UNKNOWN = ""  # stands for the name of a person whose identity is unknown
 
@@ -87,42 +85,17 @@ class PairsMetric(VerificationMetric):
         """Compute all scores; None for those that the dataset doesn't support."""
         keys, rows, identities, people = self._ordered()
         places, same, fold_of = placed(self._pairs, keys)
-        similar = protocol.similarities(rows, places, self._score)
-        accuracy, folds, decided = _accuracy(similar, same, fold_of)
-        known = all(name != _UNKNOWN for _, name, _ in self._found)
-        identified = closed_set(rows, identities, self._score) if known else None
-        found, whole = accuracy["accuracy"], _whole(folds.get("per_fold", []), self._pairs)
-        scores = {
-            **accuracy,
-            "accuracy_all": whole,
-            **roc_scores(similar[same], similar[~same]),
-            **{f"rank{rank}": identified.rate(rank) if identified is not None else None for rank in RANKS},
-        }
+        compared = Pairs(protocol.similarities(rows, places, self._score), same, places[:, 0], places[:, 1])
+        if any(name == _UNKNOWN for _, name, _ in self._found):
+            identified, unit_count = None, len(same)
+            units = replace(compared, first=np.arange(len(same)), second=np.arange(len(same)))
+        else:
+            identified, unit_count = closed_set(rows, identities, self._score), people
+            units = replace(compared, first=identities[places[:, 0]], second=identities[places[:, 1]])
+        folded = _accuracy(units, fold_of)
+        whole = _whole(folded[1].get("per_fold", []), self._pairs)
         counts = {"genuine": int(same.sum()), "impostor": int((~same).sum()), "missing": len(self._pairs) - len(same)}
-        details = {
-            "score": self._score,
-            "flip": False,
-            "identities": people if known else None,
-            "pictures": len(identities),
-            **folds,
-            "pairs": counts,
-            "not_supported": unsupported(counts["impostor"]),
-            "bootstrap": {"over": "identities" if known else "pairs", "replicates": replicates},
-        }
-        compared = Pairs(similar, same, places[:, 0], places[:, 1])
-        units, count = (identities[places], people) if known else (np.arange(len(same))[:, None].repeat(2, 1), len(same))
-        drawn: dict[str, Floats] = {}
-        if replicates and count:
-            alike = Pairs(similar, same, units[:, 0], units[:, 1])
-            rightly = None if decided is None else Pairs(decided, same, units[:, 0], units[:, 1])
-            drawn = face_replicates(count, replicates, alike, rightly, found, identified)
-        return MetricResult(
-            scores,
-            details=details,
-            replicates=drawn,
-            mistakes=worst_pairs(compared, keys, folds["threshold"], self._score),
-            curves=face_curves(similar[same], similar[~same], identified),
-        )
+        return self._result(keys, folded, whole, compared, counts, units, unit_count, replicates, identified)
 
 
 def _whole(per_fold: Sequence[Mapping[str, Any]], pairs: Sequence[Pair]) -> float | None:
@@ -135,8 +108,9 @@ def _whole(per_fold: Sequence[Mapping[str, Any]], pairs: Sequence[Pair]) -> floa
     return float(np.mean([right[fold] / wanted[fold] for fold in wanted]))
 
 
-def _accuracy(similar: Floats, same: Any, fold_of: Any) -> tuple[dict[str, float | None], dict[str, Any], Any]:
-    """Return mean accuracy and standard error (Huang et al. 2007, equations 1, 2), the folds' details, and which pairs are correct [P]."""
+def _accuracy(pairs: Pairs, fold_of: Ints) -> Folded:
+    """Return mean accuracy and standard error (Huang et al. 2007, equations 1, 2), the folds' details, and which pairs are correct."""
+    similar, same = pairs.values, pairs.genuine
     numbers = np.unique(fold_of)
     folds = [fold_of == fold for fold in numbers]
     if len(folds) < 2:
@@ -144,16 +118,9 @@ def _accuracy(similar: Floats, same: Any, fold_of: Any) -> tuple[dict[str, float
         return {"accuracy": None, "accuracy_std": None}, {"folds": len(folds), "threshold": None, "note": note}, None
     genuine, impostor = [similar[fold & same] for fold in folds], [similar[fold & ~same] for fold in folds]
     accuracies, thresholds = protocol.folded_accuracy(genuine, impostor)
-    per_fold = [
-        {
-            "fold": int(number),
-            "accuracy": float(accuracy),
-            "threshold": float(threshold),
-            "genuine": len(alike),
-            "impostor": len(different),
-        }
-        for number, accuracy, threshold, alike, different in zip(numbers, accuracies, thresholds, genuine, impostor, strict=True)
-    ]
+    columns = zip(numbers.tolist(), accuracies.tolist(), thresholds.tolist(), map(len, genuine), map(len, impostor), strict=True)
+    per_fold = [dict(zip(("fold", "accuracy", "threshold", "genuine", "impostor"), column, strict=True)) for column in columns]
     details = {"folds": len(folds), "threshold": float(thresholds.mean()), "per_fold": per_fold}
     right = (similar >= thresholds[np.searchsorted(numbers, fold_of)]) == same
-    return {"accuracy": float(accuracies.mean()), "accuracy_std": float(accuracies.std(ddof=1) / np.sqrt(len(folds)))}, details, right
+    scores = {"accuracy": float(accuracies.mean()), "accuracy_std": float(accuracies.std(ddof=1) / np.sqrt(len(folds)))}
+    return scores, details, replace(pairs, values=right)

@@ -60,17 +60,9 @@ def sample_pairs(identities: Ints, genuine: bool, limit: int, rng: np.random.Gen
 
 
 def sample_across(identities: Ints, own: Ints, shown: Ints, limit: int, rng: np.random.Generator) -> Ints:
-    """Return all distinct impostor pairs with at least one person of a fold, or `limit` of them drawn uniformly.
+    """Return all distinct impostor pairs [P, 2] with at least one person of a fold, or `limit` of them drawn uniformly.
 
-    Args:
-        identities: [N] identity of each image.
-        own: positions in `identities` of the fold's images.
-        shown: positions in `identities` of all images that the pairs may contain, including the fold's.
-        limit: maximum number of pairs.
-        rng: random number generator.
-
-    Returns:
-        Pairs as positions in `identities`, [P, 2].
+    Pairs, `own` (the fold's images) and `shown` (images that the pairs may contain, including the fold's) are positions in `identities`.
     """
     partners = np.setdiff1d(shown, own)
     within = own[sample_pairs(identities[own], False, limit, rng)]
@@ -94,13 +86,7 @@ def _draw(total: int, limit: int, rng: np.random.Generator) -> Ints:
 
 
 def similarities(rows: Floats, pairs: Ints, score: Score = "cosine") -> Floats:
-    """Return the similarity of each pair [P]: the cosine, or the negative Euclidean distance.
-
-    Args:
-        rows: [N, D] embeddings, as returned by `comparable`.
-        pairs: [P, 2] positions in `rows`.
-        score: similarity.
-    """
+    """Return the similarity of each pair [P, 2] of `rows` [N, D] from `comparable`: the cosine, or the negative Euclidean distance."""
     similar = np.empty(len(pairs))
     for start in range(0, len(pairs), _CHUNK):
         first, second = (rows[pairs[start : start + _CHUNK, side]] for side in (0, 1))
@@ -119,12 +105,9 @@ def all_similarities(probes: Floats, gallery: Floats, score: Score = "cosine") -
 
 
 def deal_folds(pictures: Ints, most: int, rng: np.random.Generator) -> Ints:
-    """Assign identities at random to folds with equal numbers of people, so that each fold has genuine pairs.
+    """Assign identities at random to at most `most` folds with equal numbers of people, so that each fold has genuine pairs.
 
-    Args:
-        pictures: [I] number of images of each identity.
-        most: maximum number of folds. There are fewer if fewer identities have two or more images.
-        rng: random number generator.
+    `pictures` [I] are the numbers of images of the identities. There are fewer folds if fewer identities have two or more images.
 
     Returns:
         Fold of each identity, [I], from 0; all −1 if no identity has two images.
@@ -154,13 +137,9 @@ def best_threshold(genuine: Floats, impostor: Floats) -> float:
 
 
 def folded_accuracy(genuine: Sequence[Floats], impostor: Sequence[Floats]) -> tuple[Floats, Floats]:
-    """Return the accuracy [F] and the threshold [F] of each fold (Huang et al. 2007, LFW, view 2).
+    """Return the accuracy [F] and the threshold [F] of two or more folds from the scores of their pairs (Huang et al. 2007, LFW, view 2).
 
     The pairs of a fold are decided with the threshold that has the highest accuracy on all other folds.
-
-    Args:
-        genuine: scores of the genuine pairs of each fold. There must be at least two folds, none of them empty.
-        impostor: scores of the impostor pairs of each fold.
     """
     accuracies, thresholds = [], []
     for fold in range(len(genuine)):
@@ -184,6 +163,5 @@ class FaceScoring:
     score: Score | None = None
 
     def __post_init__(self) -> None:
-        """Validate the score."""
         if self.score is not None and self.score not in get_args(Score):
             raise UnknownNameError("score of the task face", str(self.score), get_args(Score))

@@ -49,15 +49,7 @@ class Roc:
 
     @classmethod
     def weighted(cls, ordered: OrderedPairs, weights: Floats) -> Roc | None:
-        """Build the curve from weighted pairs.
-
-        Args:
-            ordered: pairs in order of decreasing similarity.
-            weights: [P] weight of each pair, in that order.
-
-        Returns:
-            Weighted curve; None if all genuine pairs, or all impostor pairs, have weight 0.
-        """
+        """Build the curve from pairs with weights [P]; None if all genuine pairs, or all impostor pairs, have weight 0."""
         genuine, all_pairs = np.cumsum(weights * ordered.genuine)[ordered.last_of_equal], np.cumsum(weights)[ordered.last_of_equal]
         impostor = all_pairs - genuine
         if not genuine[-1] > 0 or not impostor[-1] > 0:

@@ -28,23 +28,20 @@ class Verdict:
     b: Mapping[str, Any]  # second face, with the same entries
 
 
-def verify(
-    model: Model, a: Source, b: Source, *, threshold: float | None = None, detector: object = None, faces: str = "one", device: str = "auto"
-) -> Verdict:
+def verify(model: Model, a: Source, b: Source, *, threshold: float | None = None, detector: object = None, faces: str = "one") -> Verdict:
     """Compare the faces in two photos.
 
     Args:
         model: face model.
         a: first photo, in any form that `zoo.predict` accepts.
-        b: second photo, in any form that `zoo.predict` accepts.
+        b: second photo.
         threshold: largest distance at which two faces count as the same person; None for the threshold in the model's metadata.
         detector: face detector, as for `zoo.predict`.
         faces: "one" to reject photos with several faces; "central" or "largest" to use only the central or the largest face.
-        device: device to run on.
     """
     limit, source = _threshold(model, threshold)
     metric = distance_of(model.metadata)
-    first, second = (_one(model, photo, detector, faces, device) for photo in (a, b))
+    first, second = (_one(model, photo, detector, faces) for photo in (a, b))
     apart = float(distances(first.embeddings[0], second.embeddings, metric)[0])
     answer, band = decide(apart, limit)
     return Verdict(answer, apart, metric, limit, source, band, _about(first), _about(second))
@@ -66,9 +63,9 @@ def _threshold(model: Model, given: float | None) -> tuple[float, str]:
     return float(own), f"the model ({origin})"
 
 
-def _one(model: Model, source: Source, detector: object, faces: str, device: str) -> Faces:
+def _one(model: Model, source: Source, detector: object, faces: str) -> Faces:
     """Return the one face of a photo."""
-    found = list(predict(model, source, detector=detector, faces="all" if faces == "one" else faces, device=device))
+    found = list(predict(model, source, detector=detector, faces="all" if faces == "one" else faces))
     if len(found) != 1:
         raise InputError(f"{source} holds {len(found)} images; expected one")
     (photo,) = found

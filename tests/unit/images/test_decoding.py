@@ -195,7 +195,7 @@ def test_flipped_bytes_raise_nothing_else(name: str, capfd: pytest.CaptureFixtur
         for _ in range(3):
             mutated[chance.randrange(len(data))] = chance.randrange(256)
         try:
-            image = decoding.decode(bytes(mutated), "scene.x", max_pixels=1_000_000)
+            image, _ = decoding.Decoding(max_pixels=1_000_000).decode(bytes(mutated), "scene.x")
             assert image.ndim == 3
             assert image.shape[2] == 3
         except ImageError:
@@ -276,9 +276,9 @@ def resized(image: Array, height: int, width: int) -> torch.Tensor:
 def test_reduced_decoding_is_chosen_by_what_is_left() -> None:
     data = encoded(Image.fromarray(scene(480, 640)), "JPEG")
     sizes = [(161, 10), (80, 81), (80, 80), (40, 40), (20, 20), (1, 1)]
-    shapes = [decoding.decode(data, "x", min_size_hw=size).shape[:2] for size in sizes]
+    shapes = [decoding.Decoding(size).decode(data, "x")[0].shape[:2] for size in sizes]
     assert shapes == [(480, 640), (240, 320), (240, 320), (120, 160), (60, 80), (60, 80)]
-    assert decoding.decode(encoded(RGB, "PNG"), "x", min_size_hw=(1, 1)).shape == (60, 80, 3)
+    assert decoding.Decoding((1, 1)).decode(encoded(RGB, "PNG"), "x")[0].shape == (60, 80, 3)
 
 
 def test_reduced_decoding_differs_by_less_than_two_grey_levels(shared_data: Path) -> None:
@@ -293,7 +293,7 @@ def test_reduced_decoding_differs_by_less_than_two_grey_levels(shared_data: Path
     assert np.mean(differences) < 1.5
     portrait = Image.open(shared_data / "portraits" / "paul_rudd.jpg").convert("RGB").resize((4000, 3000))
     data = encoded(portrait, "JPEG", quality=90)
-    reduced = decoding.decode(data, "p", min_size_hw=(224, 224))
+    reduced, _ = decoding.Decoding((224, 224)).decode(data, "p")
     assert reduced.shape == (750, 1000, 3)
     assert float((resized(decoding.decode(data, "p"), 224, 299) - resized(reduced, 224, 299)).abs().mean()) < 2
 

@@ -76,8 +76,8 @@ def test_the_limit_is_checked_before_decoding(monkeypatch: pytest.MonkeyPatch) -
         with pytest.raises(ImageError, match="is too large: 20000×10000 pixels, the limit is 100000000 in total"):
             decoding.decode(bomb, "bomb.png")
         with pytest.raises(ImageError, match="the limit is 4799 in total"):
-            decoding.decode(small, "small.png", max_pixels=4799)
-    assert decoding.decode(small, "small.png", max_pixels=4800).shape == (60, 80, 3)
+            decoding.Decoding(max_pixels=4799).decode(small, "small.png")
+    assert decoding.Decoding(max_pixels=4800).decode(small, "small.png")[0].shape == (60, 80, 3)
 
 
 def test_damaged_exif_is_only_a_remark() -> None:

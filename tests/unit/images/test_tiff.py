@@ -145,9 +145,9 @@ def test_a_second_sample_that_may_be_anything_is_refused(extra: int | None) -> N
 
 def test_the_limit_counts_pixels_and_not_samples() -> None:
     data = tiff(pixels(np.uint8))
-    assert decoding.decode(data, "x", max_pixels=13 * 21).shape == (13, 21, 3)
+    assert decoding.Decoding(max_pixels=13 * 21).decode(data, "x")[0].shape == (13, 21, 3)
     with pytest.raises(ImageError, match="is too large: 21×13 pixels, the limit is 272"):
-        decoding.decode(data, "x", max_pixels=13 * 21 - 1)
+        decoding.Decoding(max_pixels=13 * 21 - 1).decode(data, "x")
 
 
 @pytest.mark.parametrize("directory_first", [False, True])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from zoo.errors import InputError
-from zoo.tasks.face.gallery.errors import GalleryError
+from zoo.tasks.face.gallery.errors import GalleryError, MissingGalleryError
 
 if TYPE_CHECKING:
     import psycopg
@@ -24,7 +24,6 @@ class Session:
     """Database connection that is opened on demand, and reopened after a connection loss or a fork."""
 
     def __init__(self, address: str) -> None:
-        """Set the address. The connection is not opened yet."""
         try:
             import pgvector.psycopg  # noqa: F401
             import psycopg  # noqa: F401
@@ -38,16 +37,15 @@ class Session:
         self._lock = threading.RLock()
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[psycopg.Cursor[Any] | None]:
-        """Yield a cursor in a read-only transaction with a consistent snapshot of the gallery, or None if there is no gallery yet."""
+    def reading(self) -> Iterator[psycopg.Cursor[Any]]:
+        """Yield a cursor in a read-only transaction with a consistent snapshot of the gallery, or raise a MissingGalleryError."""
         with self._lock, self.said(), self._connected() as connection, connection.transaction():
             connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             exists = connection.execute("SELECT to_regclass('zoo_gallery') IS NOT NULL").fetchone()
-            if exists and exists[0]:
-                with self._cursor(connection) as cursor:
-                    yield cursor
-            else:
-                yield None
+            if not (exists and exists[0]):
+                raise MissingGalleryError(self.place)
+            with self._cursor(connection) as cursor:
+                yield cursor
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[psycopg.Cursor[Any]]:

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.tasks.face.embedding.distances import distances, first_people, part_of
-from zoo.tasks.face.gallery.embedder import Embedder
 from zoo.tasks.face.gallery.errors import GalleryError, name_taken
 from zoo.tasks.face.gallery.postgres.session import Session
-from zoo.tasks.face.gallery.store import Described, EnrolledFace, Match, NewFace, Person, Vectors
+from zoo.tasks.face.gallery.store import Described, Embedder, EnrolledFace, Match, NewFace, Person, Vectors
 
 if TYPE_CHECKING:
     from psycopg import Cursor
@@ -39,14 +38,13 @@ class PostgresStore:
     """Store in the tables zoo_gallery, zoo_people and zoo_faces of a database, which can hold only one gallery."""
 
     def __init__(self, address: str) -> None:
-        """Set the address of the database."""
         self._session = Session(address)
         self.place = self._session.place
 
-    def described(self) -> Described | None:
-        """Return the description of the gallery's embeddings; None if there is no gallery yet."""
+    def described(self) -> Described:
+        """Return the description of the gallery's embeddings."""
         with self._session.reading() as cursor:
-            return None if cursor is None else self._described(cursor)
+            return self._described(cursor)
 
     def add(self, about: Described, people: Mapping[str, Sequence[NewFace]], more: bool) -> None:
         """Enrol people, either all or none, and create the gallery if needed. `more` is whether faces may be added to an existing name."""
@@ -65,8 +63,7 @@ class PostgresStore:
 
         The tables are rewritten even if no person has this name, because an earlier rewrite may have failed.
         """
-        if self.described() is None:
-            return 0
+        self.described()  # raises an error if there is no gallery
         with self._session.writing() as cursor:
             self._check_owner(cursor)
             person = self._person(cursor, name)
@@ -88,8 +85,8 @@ class PostgresStore:
             'GROUP BY zoo_people.id, name ORDER BY name COLLATE "C"'
         )
         with self._session.reading() as cursor:
-            rows = [] if cursor is None else cursor.execute(command).fetchall()
-            return [Person(name, count, _time(first)) for name, count, first in rows]
+            self._described(cursor)
+            return [Person(name, count, _time(first)) for name, count, first in cursor.execute(command).fetchall()]
 
     def faces(self, name: str) -> list[EnrolledFace]:
         """Return a person's faces in the order of enrolment."""
@@ -98,22 +95,20 @@ class PostgresStore:
             "WHERE name = %s ORDER BY zoo_faces.id"
         )
         with self._session.reading() as cursor:
-            rows = [] if cursor is None else cursor.execute(command, (name,)).fetchall()
+            self._described(cursor)
             return [
                 EnrolledFace(number, name, photo, dict(quality), _time(enrolled), embedding.to_numpy())
-                for number, photo, quality, enrolled, embedding in rows
+                for number, photo, quality, enrolled, embedding in cursor.execute(command, (name,)).fetchall()
             ]
 
     def count(self) -> int:
         """Return the number of enrolled faces."""
         with self._session.reading() as cursor:
-            return 0 if cursor is None else int(cursor.execute("SELECT count(*) FROM zoo_faces").fetchone()[0])  # type: ignore[index]
+            return int(cursor.execute("SELECT count(*) FROM zoo_faces").fetchone()[0])  # type: ignore[index]
 
-    def nearest(self, given: Embedder, queries: Vectors, top: int) -> tuple[Described, list[list[Match]]] | None:
-        """Return the description of the gallery's embeddings, and the `top` nearest people to each query; None without a gallery."""
+    def nearest(self, given: Embedder, queries: Vectors, top: int) -> tuple[Described, list[list[Match]]]:
+        """Return the description of the gallery's embeddings, and the `top` nearest people to each query."""
         with self._session.reading() as cursor:
-            if cursor is None:
-                return None
             about = self._described(cursor)
             about.check(self.place, given, queries.shape[1])
             return about, [self._nearest(cursor, about, query, top) for query in queries]

@@ -19,7 +19,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from zoo.tasks.face.gallery.errors import GalleryError
+from zoo.tasks.face.gallery.errors import GalleryError, MissingGalleryError
 
 APPLICATION_ID = 0x7A666163  # "zfac" in ASCII
 SCHEMA = 1
@@ -39,25 +39,30 @@ _TABLES = (
 
 
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[sqlite3.Connection | None]:
-    """Yield a connection with a consistent snapshot of the file, or None if there is no gallery yet."""
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """Yield a connection with a consistent snapshot of the file, or raise a MissingGalleryError."""
     with said(path):
         if not os.path.lexists(path):
-            yield None
-            return
+            raise MissingGalleryError(path)
         _finish(path)
         with _connected(path) as connection:
             connection.execute("BEGIN")
-            yield connection if _check(connection, path) else None
+            if not _check(connection, path):
+                raise MissingGalleryError(path)
+            yield connection
 
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[sqlite3.Connection]:
     """Create the file if needed. Yield a connection in a transaction that is committed at the end, or rolled back after an error."""
     with said(path):
-        _make(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):  # a new file can be read only by its owner, because faces are private data
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         with _alone(path) as (connection, exists):
-            _shut(path)
+            # an existing file may be a restored copy; if it belongs to another user, SQLite raises an error if it can't be written
+            with contextlib.suppress(PermissionError):
+                path.chmod(stat.S_IMODE(path.stat().st_mode) & 0o700)
             if not exists:
                 for command in (*_TABLES, f"PRAGMA application_id = {APPLICATION_ID}", f"PRAGMA user_version = {SCHEMA}"):
                     connection.execute(command)
@@ -169,19 +174,6 @@ def _connected(path: Path, wait: float | None = None) -> Iterator[sqlite3.Connec
         yield connection
 
 
-def _make(path: Path) -> None:
-    """Create an empty file that only its owner can read, because faces are private data. An existing file is unchanged."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-
-
-def _shut(path: Path) -> None:
-    """Remove other users' permissions from a file, which may be a restored copy."""
-    with contextlib.suppress(PermissionError):  # the file belongs to another user; SQLite raises an error if it can't be written
-        path.chmod(stat.S_IMODE(path.stat().st_mode) & 0o700)
-
-
 def _check_log(path: Path) -> None:
     """Raise a GalleryError for another application's file with a write-ahead log, because setting the journal mode would change it."""
     with path.open("rb") as file:
@@ -195,11 +187,7 @@ def _of_something_else(path: Path) -> GalleryError:
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> bool:
-    """Return whether the file holds a gallery; False for an empty file.
-
-    Raises:
-        GalleryError: the file belongs to another application, or to another version of the gallery's layout.
-    """
+    """Return whether the file holds a gallery; False for an empty file. Raise a GalleryError for any other content."""
     (identity,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()

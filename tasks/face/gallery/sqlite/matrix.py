@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 
-from zoo.tasks.face.embedding.distances import Floats, Ints, distances, first_people, slack
+from zoo.tasks.face.embedding.distances import Ints, distances, first_people, slack
 from zoo.tasks.face.gallery.store import Vectors
 
 _BLOCK_BYTES = 256 * 2**20  # maximum memory for float32 distances
-
-
-class Near(NamedTuple):
-    """The face of a person that is nearest to a query: its number, and its distance computed in float64."""
-
-    face: int
-    distance: float
 
 
 class Matrix:
@@ -33,7 +25,6 @@ class Matrix:
         self._count = 0
 
     def __len__(self) -> int:
-        """Return the number of rows."""
         return self._count
 
     @property
@@ -61,8 +52,8 @@ class Matrix:
         self._lengths[part] = np.linalg.norm(rows, axis=1)
         self._count = part.stop
 
-    def nearest(self, queries: Vectors, top: int) -> list[list[Near]]:
-        """Return, for each query [Q, D], the nearest face of each of the `top` nearest people, nearest first.
+    def nearest(self, queries: Vectors, top: int) -> list[list[tuple[int, float]]]:
+        """Return, for each query [Q, D], the number and distance of the nearest face of each of the `top` nearest people, nearest first.
 
         All candidates within the rounding error of float32 are ranked by distances computed in float64.
         """
@@ -95,7 +86,7 @@ class Matrix:
         room = 2 * slack(self._rows.shape[1], longest, float(np.linalg.norm(query)), self._distance)
         return np.flatnonzero(far <= last + room)
 
-    def _decide(self, query: Vectors, places: Ints, top: int) -> list[Near]:
-        far: Floats = distances(query, self._rows[places], self._distance)
+    def _decide(self, query: Vectors, places: Ints, top: int) -> list[tuple[int, float]]:
+        far = distances(query, self._rows[places], self._distance)
         faces = self._faces[places]
-        return [Near(int(faces[place]), float(far[place])) for place in first_people(far, self._people[places], faces, top)]
+        return [(int(faces[place]), float(far[place])) for place in first_people(far, self._people[places], faces, top)]

@@ -18,11 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from zoo.tasks.face.gallery.embedder import Embedder
 from zoo.tasks.face.gallery.errors import GalleryError, name_taken
 from zoo.tasks.face.gallery.sqlite.file import compact, damaged, reading, writing
-from zoo.tasks.face.gallery.sqlite.matrix import Matrix, Near
-from zoo.tasks.face.gallery.store import Described, EnrolledFace, Match, NewFace, Person, Quality, Vectors
+from zoo.tasks.face.gallery.sqlite.matrix import Matrix
+from zoo.tasks.face.gallery.store import Described, Embedder, EnrolledFace, Match, NewFace, Person, Quality, Vectors
 
 _FETCHED = 8192  # number of rows read at once
 _STATES = 64  # number of recent states recorded in a file; a reader whose last state is older reads all rows again
@@ -39,10 +38,10 @@ class SqliteStore:
         self._matrix: Matrix | None = None
         self._state = ""
 
-    def described(self) -> Described | None:
-        """Return the description of the gallery's embeddings; None if there is no gallery yet."""
+    def described(self) -> Described:
+        """Return the description of the gallery's embeddings."""
         with reading(self.path) as connection:
-            return None if connection is None else self._described(connection)
+            return self._described(connection)
 
     def add(self, about: Described, people: Mapping[str, Sequence[NewFace]], more: bool) -> None:
         """Enrol people, either all or none, and create the gallery if needed. `more` is whether faces may be added to an existing name."""
@@ -66,8 +65,7 @@ class SqliteStore:
         The freed bytes and the journal are overwritten with zeros, and the file is rewritten without them. It is rewritten even if
         no person has this name, because an earlier process may have been stopped before rewriting it.
         """
-        if self.described() is None:
-            return 0
+        self.described()  # raises an error if there is no gallery
         with writing(self.path) as connection:
             person = self._person(connection, name)
             count = connection.execute("DELETE FROM faces WHERE person = ?", (person,)).rowcount
@@ -87,8 +85,7 @@ class SqliteStore:
             "ON faces.person = people.id GROUP BY people.id ORDER BY people.name"
         )
         with reading(self.path) as connection:
-            if connection is None:
-                return []
+            self._described(connection)
             (check,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if check != "ok":
                 raise GalleryError(f"gallery {self.place}: {damaged(' '.join(check.split()))}")
@@ -105,8 +102,6 @@ class SqliteStore:
             "ON faces.person = people.id WHERE people.name = ? ORDER BY faces.id"
         )
         with reading(self.path) as connection:
-            if connection is None:
-                return []
             size = self._described(connection).size
             return [
                 EnrolledFace(row[0], name, str(photo), self._quality(quality), str(enrolled), self._embeddings([row], size)[0])
@@ -116,17 +111,15 @@ class SqliteStore:
     def count(self) -> int:
         """Return the number of enrolled faces."""
         with reading(self.path) as connection:
-            return 0 if connection is None else int(connection.execute("SELECT count(*) FROM faces").fetchone()[0])
+            return int(connection.execute("SELECT count(*) FROM faces").fetchone()[0])
 
-    def nearest(self, given: Embedder, queries: Vectors, top: int) -> tuple[Described, list[list[Match]]] | None:
-        """Return the description of the gallery's embeddings, and the `top` nearest people to each query; None without a gallery."""
+    def nearest(self, given: Embedder, queries: Vectors, top: int) -> tuple[Described, list[list[Match]]]:
+        """Return the description of the gallery's embeddings, and the `top` nearest people to each query."""
         with self._lock, reading(self.path) as connection:
-            if connection is None:
-                return None
             about = self._described(connection)
             about.check(self.place, given, queries.shape[1])
             found = self._up_to_date(connection, about).nearest(queries, top)
-            return about, [[self._match(connection, near) for near in row] for row in found]
+            return about, [[self._match(connection, *near) for near in row] for row in found]
 
     def close(self) -> None:
         """Drop the cached embeddings."""
@@ -174,14 +167,12 @@ class SqliteStore:
         self._state = states.split()[-1]
         return matrix
 
-    def _match(self, connection: sqlite3.Connection, near: Near) -> Match:
-        command = (
-            "SELECT people.name, people.id, people.checksum, photo FROM faces JOIN people ON people.id = faces.person WHERE faces.id = ?"
-        )
-        row = connection.execute(command, (near.face,)).fetchone()
+    def _match(self, connection: sqlite3.Connection, face: int, distance: float) -> Match:
+        command = "SELECT name, people.id, people.checksum, photo FROM faces JOIN people ON people.id = faces.person WHERE faces.id = ?"
+        row = connection.execute(command, (face,)).fetchone()
         if row is None:
-            raise GalleryError(f"gallery {self.place}: {damaged(f'face {near.face} belongs to no person')}")
-        return Match(self._name(*row[:3]), near.distance, str(row[3]), near.face)
+            raise GalleryError(f"gallery {self.place}: {damaged(f'face {face} belongs to no person')}")
+        return Match(self._name(*row[:3]), distance, str(row[3]), face)
 
     def _embeddings(self, rows: Sequence[Sequence[Any]], size: int) -> Vectors:
         """Return embeddings [N, D] from rows of (face number, bytes of the embedding, checksum, person number), after checking them."""

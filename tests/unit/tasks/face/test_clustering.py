@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zoo.tasks.face.gallery.clustering import group
+from zoo.tasks.face.gallery.answers import group
 from zoo.tasks.face.gallery.store import Vectors
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from zoo.tasks.face.embedding.combination import EmbeddingCombination
+from zoo.tasks.face.embedding.distances import EmbeddingCombination
 
 FUSION = EmbeddingCombination()
 

@@ -21,7 +21,7 @@ from zoo.errors import InputError, UnknownNameError
 from zoo.evaluation.ensemble import Ensemble
 from zoo.evaluation.robustness.attacked import attack_evaluate
 from zoo.task.contract import get_task
-from zoo.tasks.face.embedding.combination import EmbeddingCombination
+from zoo.tasks.face.embedding.distances import EmbeddingCombination
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -19,8 +19,8 @@ from zoo.models.fingerprint import embedding_fingerprint
 from zoo.models.model import Model
 from zoo.tasks.face.embedding.distances import distances, first_people, slack
 from zoo.tasks.face.gallery import Embedder, Gallery, ModelMismatchError, QualityError
+from zoo.tasks.face.gallery.enrolment import check_name
 from zoo.tasks.face.gallery.location import default_place, open_store
-from zoo.tasks.face.gallery.names import check_name
 from zoo.tasks.face.gallery.sqlite.matrix import Matrix
 from zoo.tasks.face.prediction.faces import Faces
 
@@ -233,8 +233,8 @@ def test_the_search_in_memory_is_float64s(seed: int, size: int, count: int, dist
     for query, found in zip(queries, matrix.nearest(queries, top), strict=True):
         far = distances(query, rows, distance)
         best = first_people(far, people, np.arange(count), top)
-        assert [near.face - 1 for near in found] == best.tolist()
-        assert [near.distance for near in found] == far[best].tolist()
+        assert [face - 1 for face, _ in found] == best.tolist()
+        assert [apart for _, apart in found] == far[best].tolist()
 
 
 def test_without_a_second_look_it_would_not_be(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,9 +244,9 @@ def test_without_a_second_look_it_would_not_be(monkeypatch: pytest.MonkeyPatch) 
     matrix.append(rows.astype(np.float32), np.arange(1, 401), np.arange(1, 401))
     queries = np.random.default_rng(2).standard_normal((20, 512)).astype(np.float32)
     exact = [int(distances(query, rows.astype(np.float32), "cosine").argmin()) + 1 for query in queries]
-    assert [found[0].face for found in matrix.nearest(queries, 1)] == exact
+    assert [found[0][0] for found in matrix.nearest(queries, 1)] == exact
     monkeypatch.setattr("zoo.tasks.face.gallery.sqlite.matrix.slack", lambda *_: 0.0)
-    assert [found[0].face for found in matrix.nearest(queries, 1)] != exact
+    assert [found[0][0] for found in matrix.nearest(queries, 1)] != exact
 
 
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
