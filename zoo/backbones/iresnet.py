@@ -72,14 +72,8 @@ class IResNet(Backbone):
         return [[self.conv1, self.bn1, self.prelu], *stages]
 
 
+_PREPROCESS = partial(Preprocess, policy="squash", size_hw=(112, 112), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+_OPTIONS = {"face": {"neck": "flat", "embedding_size": 512, "image_size": 112, "alignment": "arcface"}}
 for _depth in _BLOCKS:
-    BACKBONES.add(
-        f"iresnet{_depth}",
-        BackboneDefinition(
-            name=f"iresnet{_depth}",
-            family="InsightFace IResNet",
-            create=partial(IResNet, _depth),
-            preprocess=partial(Preprocess, policy="squash", size_hw=(112, 112), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
-            options={"face": {"neck": "flat", "embedding_size": 512, "image_size": 112, "alignment": "arcface"}},
-        ),
-    )
+    _NAME = f"iresnet{_depth}"
+    BACKBONES.add(_NAME, BackboneDefinition(_NAME, "InsightFace IResNet", partial(IResNet, _depth), _PREPROCESS, options=_OPTIONS))

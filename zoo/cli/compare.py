@@ -95,5 +95,5 @@ def _scores(path: Path, task: str, data: Dataset, flags: Flags, progress: Progre
     main, run = flags.main, flags.run
     if path.is_file():
         return evaluate_predictions(path, task, data, on_error=run.on_error, replicates=main.replicates, progress=progress)
-    sizes = {"batch_size": main.batch_size, "workers": main.workers, "replicates": main.replicates}
+    sizes: dict[str, Any] = {"batch_size": main.batch_size, "workers": main.workers, "replicates": main.replicates}
     return evaluate(load(path), data, **sizes, **run.reading, progress=progress)

@@ -105,20 +105,15 @@ def saved_or_built(saved: Path | None, flags: Any, progress: Progress) -> Model:
     from zoo.models.archive import load
     from zoo.models.builder import build
 
-    if saved is not None and flags.build.backbone is not None:
-        raise InputError(f"the saved model {saved} and --backbone {flags.build.backbone} can't be combined; pass only one of them")
+    asked = flags.build
+    if saved is not None and asked.backbone is not None:
+        raise InputError(f"the saved model {saved} and --backbone {asked.backbone} can't be combined; pass only one of them")
     if saved is not None:
         return load(saved, **given(flags.options))
-    if flags.build.backbone is None:
+    if asked.backbone is None:
         raise InputError("no model: pass the folder of a run or model, or --backbone (with --weights)")
-    return build(
-        flags.build.backbone,
-        flags.build.task,
-        classes=class_list(flags.build.classes),
-        weights=flags.build.weights,
-        say=progress.say,
-        **given(flags.options),
-    )
+    options = given(flags.options)
+    return build(asked.backbone, asked.task, classes=class_list(asked.classes), weights=asked.weights, say=progress.say, **options)
 
 
 def compiled(model: Model, flags: EngineFlags, run: RunFlags, batch_size: int | None, progress: Progress) -> tuple[Model, Precision]:
@@ -139,16 +134,9 @@ def compiled(model: Model, flags: EngineFlags, run: RunFlags, batch_size: int | 
             f"the model is already exported (engine {model.making.engine}, {model.precision}); it can't be combined with --engine"
         )
     fast = compile(
-        model,
-        flags.engine,
-        flags.precision,
-        data=flags.calibration,
-        on_error="skip" if run.skip_bad else "raise",
-        batch_size=batch_size,
-        tune_seconds=flags.tune_seconds,
-        say=progress.say,
-        progress=progress,
-    )
+        model, flags.engine, flags.precision, data=flags.calibration, on_error=run.on_error, batch_size=batch_size,
+        tune_seconds=flags.tune_seconds, say=progress.say, progress=progress,
+    )  # fmt: skip
     return fast, "auto"
 
 

@@ -165,6 +165,8 @@ def _print(runs: Sequence[RunSummary], faults: Sequence[str], sort: str | None) 
     from rich.console import Console
     from rich.table import Table
 
+    from zoo.cli.tables import number
+
     console = Console(highlight=False, markup=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _UNFOLDED
@@ -179,21 +181,16 @@ def _print(runs: Sequence[RunSummary], faults: Sequence[str], sort: str | None) 
     columns["epochs"] = [f"{run.epochs}/{run.planned}{'' if run.state == 'finished' else f' {run.state}'}" for run in runs]
     columns["best score"] = [_best(run) for run in runs]
     if sort is not None and sort != "loss" and any(run.score != sort for run in runs):
-        columns[sort] = [_number(run.scores.get(sort)) for run in runs]
-    columns["loss"] = [_number(run.loss) for run in runs]
+        columns[sort] = [number(run.scores.get(sort)) for run in runs]
+    columns["loss"] = [number(run.loss) for run in runs]
     columns["time"] = [_time(run.seconds) for run in runs]
     settings = differing(runs)
     if settings:
         columns["settings"] = [_settings(run, settings) for run in runs]
     table = Table(box=SIMPLE_HEAD)
     for title in columns:
-        table.add_column(
-            title,
-            overflow="fold",
-            no_wrap=title in _WHOLE,
-            justify="right" if title in _WHOLE else "left",
-            min_width=_SETTINGS if title == "settings" else None,
-        )
+        least, whole = _SETTINGS if title == "settings" else None, title in _WHOLE
+        table.add_column(title, overflow="fold", no_wrap=whole, justify="right" if whole else "left", min_width=least)
     for cells in zip(*columns.values(), strict=True):
         table.add_row(*cells)
     if same:
@@ -212,10 +209,6 @@ def _settings(run: RunSummary, names: Sequence[str]) -> str:
     """Return a run's values of the given settings as text, without settings missing from its recipe, which were chosen automatically."""
     own = [name for name in names if name in run.recipe]
     return ", ".join(f"{name} {run.recipe[name]}" for name in own[:_SHOWN]) + (", …" if len(own) > _SHOWN else "")
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
 
 
 def _time(seconds: float | None) -> str:

@@ -12,7 +12,8 @@ from zoo.evaluation.comparison import Comparison
 from zoo.task.metric import Scores
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Return a score with four decimals, or a dash if it is missing."""
     return "–" if value is None else f"{value:.4f}"
 
 
@@ -21,7 +22,7 @@ def print_scores(scores: Scores) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     table = Table("score", "value", "95 % interval")
     for name, value in scores.items():
-        table.add_row(name, _number(value), _interval(scores.intervals.get(name)))
+        table.add_row(name, number(value), _interval(scores.intervals.get(name)))
     if scores.data:
         console.print(scores.data, soft_wrap=True)
     console.print(table)
@@ -29,10 +30,8 @@ def print_scores(scores: Scores) -> None:
         console.print(_per_class(scores.per_class))
     how = f" in {scores.seconds:.1f} s, {scores.precision}" if scores.precision else ""
     console.print(f"{scores.n} of {scores.expected} images scored{how}")
-    alignment = scores.details.get("alignment")
-    if alignment is not None:
-        found = alignment["found"]
-        total = found + len(alignment["not_found"])
+    if (alignment := scores.details.get("alignment")) is not None:
+        found, total = alignment["found"], alignment["found"] + len(alignment["not_found"])
         console.print(f"aligned {found} of {total} images (detector {alignment['detector']}, template {alignment['template']})")
     for fault in scores.skipped:
         console.print(f"skipped: {fault}", soft_wrap=True)
@@ -48,7 +47,7 @@ def print_comparison(comparison: Comparison, a: str, b: str) -> None:
     table = Table("score", "A", "B", "B − A", "95 % interval", "differs")
     for name, found in comparison.differences.items():
         verdict = {None: "unknown", True: "yes", False: "no"}[found.distinguishable]
-        table.add_row(name, _number(found.a), _number(found.b), f"{found.difference:+.4f}", _interval(found.interval), verdict)
+        table.add_row(name, number(found.a), number(found.b), f"{found.difference:+.4f}", _interval(found.interval), verdict)
     console.print(f"A: {a}\nB: {b}", soft_wrap=True)
     console.print(table)
     runs = f"; mean over {comparison.runs[0]} and {comparison.runs[1]} runs" if comparison.runs != (1, 1) else ""
@@ -61,11 +60,11 @@ def print_corruptions(found: Mapping[str, Any]) -> None:
     severities = list(next(iter(found["corruptions"].values())))
     table = Table(f"{found['score']} of {found['data']}", *(f"severity {severity}" for severity in severities), "mean")
     for name, scores in found["corruptions"].items():
-        table.add_row(name, *(_number(scores[severity]) for severity in severities), _number(found["by_corruption"][name]))
+        table.add_row(name, *(number(scores[severity]) for severity in severities), number(found["by_corruption"][name]))
     console.print(table)
     for name, words in (("clean", "clean"), ("mean", "mean over all"), ("relative_drop", "relative drop")):
         bounds = _interval(tuple(found["intervals"][name])) if name in found["intervals"] else ""
-        console.print(f"{words}: {_number(found[name])}{f' ({bounds})' if bounds else ''}")
+        console.print(f"{words}: {number(found[name])}{f' ({bounds})' if bounds else ''}")
     console.print(found["note"])
 
 
@@ -75,7 +74,7 @@ def print_attacked(found: Mapping[str, Any]) -> None:
     table = Table("score", "clean", "95 % interval", "attacked", "95 % interval")
     clean, robust = found["clean"], found["robust"]
     for name in sorted(clean["scores"], key=lambda name: name != found["score"]):
-        cells = [cell for kind in (clean, robust) for cell in (_number(kind["scores"][name]), _interval(kind["intervals"].get(name)))]
+        cells = [cell for kind in (clean, robust) for cell in (number(kind["scores"][name]), _interval(kind["intervals"].get(name)))]
         table.add_row(name, *cells)
     console.print(f"{found['attack']}, perturbations of up to {found['eps'] * 255:.4g}/255")
     console.print(table)
@@ -90,7 +89,7 @@ def _per_class(per_class: Mapping[str, Mapping[str, float | None]]) -> Table:
     columns = list(next(iter(per_class.values())))
     table = Table("class", *columns)
     for name, values in per_class.items():
-        table.add_row(name, *(str(values[column]) if isinstance(values[column], int) else _number(values[column]) for column in columns))
+        table.add_row(name, *(str(values[column]) if isinstance(values[column], int) else number(values[column]) for column in columns))
     return table
 
 

@@ -61,11 +61,9 @@ class _Cursor:
         return -value if size & 0x80 else value
 
     def integers(self, count: int) -> list[int]:
-        """Return `count` integers."""
         return [self.integer() for _ in range(count)]
 
     def reals(self, count: int) -> list[float]:
-        """Return `count` real numbers."""
         return [self._real() for _ in range(count)]
 
     def _real(self) -> float:

@@ -60,10 +60,7 @@ def _read_pickle(path: Path) -> Any:
 
 def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
     if isinstance(content, Mapping):
-        for wrapper in _WRAPPERS:
-            if isinstance(content.get(wrapper), Mapping):
-                content = content[wrapper]
-                break
+        content = next((content[wrapper] for wrapper in _WRAPPERS if isinstance(content.get(wrapper), Mapping)), content)
     if not isinstance(content, Mapping) or not content or not all(isinstance(value, Tensor) for value in content.values()):
         raise WeightsError(
             f"weights {path}: no state dict in the file; expected a dict of names to tensors, or one under the key 'state_dict' or 'model'"
