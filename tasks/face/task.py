@@ -105,8 +105,8 @@ class FaceData(IndexData):
         """Return the minimum decoded size (height, width): that of preprocessing, plus a margin for enlarging faces by up to `zoom`."""
         if preprocess.min_size_hw is None:
             return None
-        height, width = (math.ceil(side * (1 + recipe.zoom)) for side in preprocess.min_size_hw)
-        return height, width
+        height, width = preprocess.min_size_hw
+        return math.ceil(height * (1 + recipe.zoom)), math.ceil(width * (1 + recipe.zoom))
 
     def suit(self, recipe: Any, options: FaceOptions) -> Any:
         """Set the number of images per identity in a batch if it isn't set: 4 for the triplet loss, otherwise 0."""
@@ -154,11 +154,9 @@ class FaceAnswers(Answers):
         from zoo.tasks.face.detection.faces import Wanted
 
         Wanted(cast(Any, faces))  # validates `faces` even if no detector is used
-        preprocess = model.preprocess
-        detector = ("none" if preprocess.alignment is None else "mtcnn") if detector is None else detector
-        if detector == "none":
-            return None
-        return looking(model, detector, faces)
+        if detector is None:
+            detector = "none" if model.preprocess.alignment is None else "mtcnn"
+        return None if detector == "none" else looking(model, detector, faces)
 
     def align(self, dataset: Dataset, models: Sequence[TaskModel], aligning: Aligning) -> Aligned | None:
         """Detect and align the main face of every image of a dataset."""

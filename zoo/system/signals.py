@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 
 from zoo.errors import ZooError
@@ -24,25 +25,22 @@ class Interrupted(ZooError):
         self.exit_status = 128 + number
 
 
-class Stop(threading.Event):
-    """Event that is set by the first signal; `number` is the number of that signal."""
+@dataclass
+class Stop:
+    """Request to stop: the number of the first signal, or 0 until one has been received."""
 
-    number: int = signal.SIGINT
-
-    def got(self, number: int) -> bool:
-        """Return whether this signal was received."""
-        return self.is_set() and self.number == number
+    number: int = 0
 
 
 @contextmanager
 def graceful_interrupt() -> Iterator[Stop]:
     """Handle Ctrl-C and SIGTERM in the body so that the current step can finish.
 
-    The first signal sets the yielded event. A second signal stops the process at once.
+    The first signal sets the number of the yielded request. A second signal stops the process at once.
     """
-    event = Stop()
+    request = Stop()
     if threading.current_thread() is not threading.main_thread():
-        yield event
+        yield request
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
 
@@ -51,13 +49,12 @@ def graceful_interrupt() -> Iterator[Stop]:
             signal.signal(number, handler)
 
     def stop(number: int, frame: FrameType | None) -> None:
-        event.number = number
-        event.set()
+        request.number = number
         restore()
 
     for number in SIGNALS:
         signal.signal(number, stop)
     try:
-        yield event
+        yield request
     finally:
         restore()

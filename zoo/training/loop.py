@@ -135,7 +135,7 @@ class TrainingLoop:
     def _signal(self, interrupt: Stop) -> int:
         """Return the number of the signal that stops training; 0 for none. Several processes exchange their signals with every batch."""
         if self.processes.count == 1:
-            return interrupt.number if interrupt.is_set() else 0
+            return interrupt.number
         return next((number for number, got in zip(SIGNALS, self._signals, strict=True) if got), 0)
 
     def _begin_epoch(self) -> None:
@@ -162,7 +162,7 @@ class TrainingLoop:
         # seeds are derived from the batch number, so a resumed run draws the same random numbers without a stored generator state
         seed_torch(derived_seed(self.recipe.seed, self.batches_done, self.plan.rank), self.device)
         trainable = batch.images is not None and len(batch.keys) > 1
-        signals = [interrupt.got(number) for number in SIGNALS]
+        signals = [interrupt.number == number for number in SIGNALS]
         able, pictures, skipped, *self._signals = self.processes.sums(trainable, len(batch.keys), len(batch.skipped), *signals)
         if skipped:
             for fault in self.processes.joined(batch.skipped):

@@ -29,6 +29,7 @@ from zoo.tasks.face.gallery.location import default_place
 from zoo.tasks.face.prediction.faces import Faces
 
 if TYPE_CHECKING:
+    from zoo.data.dataset import OnError
     from zoo.models.model import Model
     from zoo.system.precision import AskedPrecision
     from zoo.system.progress import Progress
@@ -182,16 +183,10 @@ def cluster(flags: arguments.FacesClusterFlags) -> int:
     if flags.out is not None:
         write_text(flags.out, contact_sheet(photos, groups), 0o600)  # readable only by its owner, like a gallery
     if flags.at.json:
-        print_json(
-            {
-                "groups": [[_face(photos, place) for place in places] for places in groups.groups],
-                "alone": [_face(photos, place) for place in groups.alone],
-                "known": known,
-                "faces": total,
-                "pictures": len(photos),
-                "skipped": [fault.to_dict() for fault in skipped or ()],
-            }
-        )
+        people = [[_face(photos, place) for place in places] for places in groups.groups]
+        answer = {"groups": people, "alone": [_face(photos, place) for place in groups.alone], "known": known}
+        left_out = [fault.to_dict() for fault in skipped or ()]
+        print_json({**answer, "faces": total, "pictures": len(photos), "skipped": left_out})
         return 0
     for number, places in enumerate(groups.groups, 1):
         print(f"group {number}: {counted(len(places), 'face')}: {', '.join(_named(photos, place) for place in places)}")
@@ -261,7 +256,7 @@ def open_gallery(
 
     model = embedder(flags.model, flags.engine, flags.precision, progress.say)
     gallery = Gallery(flags.gallery or default_place(), model)
-    source, on_error = sources[0] if len(sources) == 1 else list(sources), "raise" if skipped is None else "skip"
+    source, on_error = sources[0] if len(sources) == 1 else list(sources), cast("OnError", "raise" if skipped is None else "skip")
     found = predict(model, source, detector=flags.detector, faces=faces, on_error=on_error, skipped=skipped, progress=progress)
     return gallery, (cast(Faces, photo) for photo in found)
 

@@ -87,7 +87,7 @@ class AreaSums:
             given = address(np.ascontiguousarray(boxes, np.int64)), *sizes(len(boxes), side)
             kernels.zoo_area_crop(address(self.sums), *sizes(self.size_hw[1]), *given, address(squares), threads())
             return squares
-        (x0, x1), (y0, y1) = (_edges(boxes[:, axis], boxes[:, axis + 2], side) for axis in (0, 1))
+        (x0, x1), (y0, y1) = (_bins(boxes[:, axis + 2] - boxes[:, axis], side, boxes[:, axis]) for axis in (0, 1))
         _, planes, width = self.sums.shape
         flat, plane = self.sums.reshape(-1), np.arange(planes)[:, None, None] * width
         upper, lower = (edge[:, None, :, None] * (planes * width) + plane for edge in (y0, y1))
@@ -97,16 +97,10 @@ class AreaSums:
         return np.asarray(total / areas, np.float32)
 
 
-def _edges(first: Ints, end: Ints, parts: int) -> tuple[Ints, Ints]:
-    """Divide N intervals into bins, and return the first and end (exclusive) position of each bin, [N, parts]."""
-    low, high = _bins(end - first, parts)
-    return first[:, None] + low, first[:, None] + high
-
-
-def _bins(length: int | Ints, parts: int) -> tuple[Ints, Ints]:
-    """Divide one length or several [N] into bins, and return the first and end (exclusive) position of each, [parts] or [N, parts].
+def _bins(length: int | Ints, parts: int, start: int | Ints = 0) -> tuple[Ints, Ints]:
+    """Divide one interval or several [N] into bins, and return the first and end (exclusive) position of each, [parts] or [N, parts].
 
     If a length isn't divisible by the number of bins, neighbouring bins may share a pixel.
     """
-    step, whole = np.arange(parts), np.asarray(length)[..., None]
-    return step * whole // parts, -(-(step + 1) * whole // parts)
+    step, whole, first = np.arange(parts), np.asarray(length)[..., None], np.asarray(start)[..., None]
+    return first + step * whole // parts, first - (-(step + 1) * whole // parts)
