@@ -22,7 +22,6 @@ from zoo.errors import ZooError
 _PATIENCE = timedelta(minutes=10)
 _GONE = re.compile(r"gloo|nccl|connection (was )?(closed|reset|refused)|broken pipe|timed? ?out", re.IGNORECASE)
 T = TypeVar("T")
-E = TypeVar("E", bound=ZooError)
 
 
 class Processes:
@@ -65,7 +64,7 @@ class Processes:
                 dist.all_reduce(parameter.grad)
                 parameter.grad /= self.count
 
-    def once(self, error: E) -> E:
+    def once(self, error: ZooError) -> ZooError:
         """Mark an error that all processes raise, so that only the first process prints it."""
         error.said = not self.first
         return error

@@ -154,11 +154,10 @@ class _Canvas:
     def _project(self, points: ArrayLike, depth: bool) -> NDArray[np.int32]:
         """Project points [N, 2] to pixels. They lie on the head (an ellipsoid) if `depth`, otherwise in the plane of its outline."""
         xy = np.asarray(points, float)
-        z = 0.75 * np.sqrt(np.clip(1 - ((xy / self._axes) ** 2).sum(1), 0, None)) if depth else np.zeros(len(xy))
-        turned = np.stack([xy[:, 0] * np.cos(self._yaw) + z * np.sin(self._yaw), xy[:, 1] + z * np.sin(self._pitch)], axis=1)
-        if not depth:  # turning a round head sideways doesn't change its outline
-            turned[:, 0] = xy[:, 0]
-        pixels = turned @ self._roll.T + self._centre
+        if depth:  # turning a round head sideways doesn't change its outline
+            z = 0.75 * np.sqrt(np.clip(1 - ((xy / self._axes) ** 2).sum(1), 0, None))
+            xy = np.stack([xy[:, 0] * np.cos(self._yaw) + z * np.sin(self._yaw), xy[:, 1] + z * np.sin(self._pitch)], axis=1)
+        pixels = xy @ self._roll.T + self._centre
         return np.asarray(np.round(pixels * 2**_SUBPIXEL_BITS), np.int32)
 
 

@@ -93,19 +93,8 @@ def _window(pooling: nn.MaxPool2d) -> list[int]:
     return [side, step] if whole and pooling.ceil_mode and not pooling.padding and pooling.dilation == 1 else []  # type: ignore[list-item]
 
 
-class Normalised(nn.Module):
-    """Network preceded by pixel normalisation. The input, pixels in 0–255, is overwritten."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, pixels: Tensor) -> Any:
-        """Normalise the pixels in place and return the network's output."""
-        return self.network(_normalised(pixels))
-
-
 def _normalised(pixels: Tensor) -> Tensor:
+    """Normalise pixels in 0–255 in place."""
     return pixels.sub_(_MIDDLE).mul_(1 / _SPREAD)
 
 
@@ -207,7 +196,9 @@ def networks() -> Networks:
     if library("prelu_networks") is not None:
         found = Networks(FirstKernels(first), _by_kernels(second), _by_kernels(third), 512)
     else:
-        found = Networks(FirstNetwork(first), Normalised(second), Normalised(third), 64)
+        for network in (second, third):
+            network.register_forward_pre_hook(lambda _, inputs: _normalised(*inputs))
+        found = Networks(FirstNetwork(first), second, third, 64)
     for network in (found.first, found.second, found.third):
         network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
     return found
