@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +17,15 @@ from zoo.data.writers import Writer
 from zoo.errors import InputError
 from zoo.images.preprocess import Preprocess
 from zoo.registry import Registry
-from zoo.task.answers import Answers, Example
-from zoo.task.building import Building
+from zoo.task.answers import Aligned, Aligning, AnswerFiles, Answers, Example, PartsFinder
+from zoo.task.building import Building, TaskModel
 from zoo.task.combination import Combination
 from zoo.task.contract import TASKS, Task
 from zoo.task.data import IndexData
 from zoo.task.head import Head, HeadSpec
-from zoo.task.metric import Metric
+from zoo.task.metric import Metric, Scores
 from zoo.task.recipe import Recipe
-from zoo.task.scoring import Scoring
+from zoo.task.scoring import AttackProtocol, Scoring
 from zoo.tasks.face.datasets import SCHEMES
 from zoo.tasks.face.embedding.head import make_head
 from zoo.tasks.face.embedding.options import FaceOptions
@@ -38,12 +38,6 @@ from zoo.tasks.face.verification.pairs import PairedDataset, PairsMetric
 from zoo.tasks.face.verification.protocol import FaceScoring as ScoringOptions
 from zoo.tasks.face.verification.report import example_records, examples
 from zoo.tasks.face.writers import WRITERS
-
-if TYPE_CHECKING:
-    from zoo.task.answers import Aligned, Aligning, AnswerFiles, PartsFinder
-    from zoo.task.building import TaskModel
-    from zoo.task.metric import Scores
-    from zoo.task.scoring import AttackProtocol
 
 
 class FaceBuilding(Building):

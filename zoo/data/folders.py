@@ -27,6 +27,12 @@ def subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
+def recognise_folders(path: Path) -> str | None:
+    """Return why a folder is recognised as a folder of image folders; None if it isn't."""
+    folders = subfolders(path)
+    return f"it contains {len(folders)} folders with images" if any(picture_files(folder) for folder in folders[:3]) else None
+
+
 SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from zoo.data.classes import in_order
 from zoo.data.dataset import Dataset, OnError, Record
-from zoo.data.folders import picture_files, split_folder, subfolders
+from zoo.data.folders import picture_files, recognise_folders, split_folder, subfolders
 from zoo.data.formats import DataRef, Scheme, finish
 from zoo.errors import DataError, Fault
 from zoo.tasks.classification.datasets import SCHEMES
@@ -32,11 +30,4 @@ def open_folder(ref: DataRef, on_error: OnError) -> Dataset:
     return finish(ref, records, classes, faults, on_error)
 
 
-def _recognise(path: Path) -> str | None:
-    folders = subfolders(path)
-    if not folders or not any(picture_files(folder) for folder in folders[:3]):
-        return None
-    return f"it contains {len(folders)} folders with images"
-
-
-SCHEMES.add("folder", Scheme("folder", open_folder, _recognise))
+SCHEMES.add("folder", Scheme("folder", open_folder, recognise_folders))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from zoo.data.dataset import Dataset, OnError, Record
-from zoo.data.folders import is_picture_name, picture_files, split_folders, subfolders
+from zoo.data.folders import is_picture_name, picture_files, recognise_folders, split_folders, subfolders
 from zoo.data.formats import DataRef, Scheme, finish
 from zoo.errors import DataError, Fault, Flaw
 from zoo.registry import natural_key
@@ -48,14 +48,8 @@ def open_identities(ref: DataRef, on_error: OnError) -> Dataset:
     return finish(ref, records, people, faults, on_error)
 
 
-def recognise(path: Path) -> str | None:
-    """Return why a folder is recognised as this format; None if it isn't."""
-    folders = subfolders(path)
-    if any(path.glob("pairs*.txt")):  # the folder has the format lfw:
-        return None
-    if not any(picture_files(folder) for folder in folders[:3]):
-        return None
-    return f"it contains {len(folders)} folders with images"
+def _recognise(path: Path) -> str | None:
+    return None if any(path.glob("pairs*.txt")) else recognise_folders(path)  # with a list of pairs, the format is lfw:
 
 
-SCHEMES.add("identities", Scheme("identities", open_identities, recognise))
+SCHEMES.add("identities", Scheme("identities", open_identities, _recognise))
