@@ -18,7 +18,6 @@ from zoo.errors import InputError
 Picture = NDArray[np.uint8] | Tensor
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-_INTERPOLATION = {"bilinear": tvf.InterpolationMode.BILINEAR, "bicubic": tvf.InterpolationMode.BICUBIC}
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ class Preprocess:
     def __post_init__(self) -> None:
         if self.policy not in ("crop", "squash", "fit"):
             raise InputError(f"preprocess: policy is {self.policy!r}; expected 'crop', 'squash' or 'fit'")
-        if self.interpolation not in _INTERPOLATION:
+        if self.interpolation not in ("bilinear", "bicubic"):
             raise InputError(f"preprocess: interpolation is {self.interpolation!r}; expected 'bilinear' or 'bicubic'")
         if len(self.size_hw) != 2 or min(self.size_hw) < 1:
             raise InputError(f"preprocess: size_hw is {self.size_hw}; expected a height and a width in pixels, 1 or more")
@@ -156,7 +155,7 @@ class Preprocess:
         if self.policy == "fit":
             pixels = as_float(pixels)
         if target != (height, width):
-            pixels = tvf.resize(pixels, list(target), _INTERPOLATION[self.interpolation], antialias=self.antialias)
+            pixels = tvf.resize(pixels, list(target), tvf.InterpolationMode(self.interpolation), antialias=self.antialias)
         if self.policy == "crop":
             pixels = tvf.center_crop(pixels, list(self.size_hw))
         return pixels

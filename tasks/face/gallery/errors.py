@@ -25,14 +25,15 @@ class MissingGalleryError(GalleryError):
 class NameTakenError(GalleryError):
     """A person with this name is already enrolled."""
 
-
-def name_taken(place: str, name: str) -> NameTakenError:
-    """Return the error for a name that is already enrolled."""
-    return NameTakenError(f"gallery {place}: {name!r} is already enrolled; choose another name, or add these photos to that person (--add)")
+    def __init__(self, place: str, name: str) -> None:
+        super().__init__(f"gallery {place}: {name!r} is already enrolled; choose another name, or add these photos to that person (--add)")
 
 
 class UnknownPersonError(GalleryError):
     """No person with this name is enrolled."""
+
+    def __init__(self, place: str, name: str) -> None:
+        super().__init__(f"gallery {place}: no person named {name!r} is enrolled; zoo faces list shows the names")
 
 
 class QualityError(InputError):

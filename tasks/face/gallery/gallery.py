@@ -181,7 +181,7 @@ class Gallery:
         """
         count = self._store.remove(check_name(name))
         if not count:
-            raise self._unknown(name)
+            raise UnknownPersonError(self.place, name)
         return count
 
     def people(self) -> list[Person]:
@@ -201,7 +201,7 @@ class Gallery:
         """
         found = self._store.faces(check_name(name))
         if not found:
-            raise self._unknown(name)
+            raise UnknownPersonError(self.place, name)
         return found
 
     def cluster(self, faces: Sequence[Faces], *, threshold: float | None = None) -> Groups:
@@ -275,6 +275,3 @@ class Gallery:
                 "zoo.Gallery(place, model)"
             )
         return self._embedder
-
-    def _unknown(self, name: str) -> UnknownPersonError:
-        return UnknownPersonError(f"gallery {self.place}: no person named {name!r} is enrolled; zoo faces list shows the names")

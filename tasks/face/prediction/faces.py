@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from zoo.images.drawing import caption
 from zoo.system.wording import counted
+from zoo.tasks.face.detection.faces import Found
 
 _LINE, _DOT = (64, 220, 120), (255, 96, 64)
 
@@ -37,17 +38,12 @@ class Faces:
     embeddings: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        count = len(self.scores)
-        shapes = {"boxes": (count, 4), "scores": (count,), "landmarks": (count, 5, 2), "embeddings": (count, self.embeddings.shape[-1])}
-        for name, expected in shapes.items():
-            array: NDArray[np.float32] = getattr(self, name)
-            if array.shape != expected:
-                raise ValueError(f"{name} has the shape {array.shape}; expected {expected}, one row per face")
-            if name != "landmarks" and not np.isfinite(array).all():
-                raise ValueError(f"{name} of {self.key} holds values that are not finite")
-            array.setflags(write=False)
-        if (np.diff(self.scores) > 0).any():
-            raise ValueError(f"scores of {self.key} are not in descending order")
+        Found(self.boxes, self.scores, self.landmarks)  # checks the arrays and makes them read-only
+        if self.embeddings.ndim != 2 or len(self.embeddings) != len(self):
+            raise ValueError(f"embeddings has the shape {self.embeddings.shape}; expected ({len(self)}, D), one row per face")
+        if not np.isfinite(self.embeddings).all():
+            raise ValueError(f"embeddings of {self.key} holds values that are not finite")
+        self.embeddings.setflags(write=False)
 
     def __len__(self) -> int:
         return len(self.scores)

@@ -119,9 +119,7 @@ class VerificationMetric:
             **({} if unknown is None else {"open_set": probes}),
             "bootstrap": {"over": "pairs" if identified is None else "identities", "replicates": replicates},
         }
-        drawn = (
-            face_replicates(unit_count, replicates, units, decided, accuracy["accuracy"], identified) if replicates and unit_count else {}
-        )
+        drawn = face_replicates(unit_count, replicates if unit_count else 0, units, decided, accuracy["accuracy"], identified)
         mistakes = worst_pairs(compared, keys, folds["threshold"], self._score)
         return MetricResult(scores, details=details, replicates=drawn, mistakes=mistakes, curves=face_curves(genuine, impostor, identified))
 
@@ -163,35 +161,33 @@ def _accuracy(rows: Floats, identities: Ints, score: Score) -> Folded:
     With few people, the accuracy depends on how they are assigned to folds, so the assignment is repeated `DEALINGS` times. The accuracy
     and its standard error are means over the assignments. Repetitions don't reduce the standard error, because they add no new people.
     """
-    dealt = [_dealing(rows, identities, score, np.random.default_rng(_SEED + number)) for number in range(DEALINGS)]
-    dealings = [[fold for fold, _ in folds] for folds in dealt]
-    count = len(dealings[0])
+    count = min(FOLDS, int((np.bincount(identities) > 1).sum()))
     if count < LEAST_FOLDS:
         reason = "accuracy needs at least four people with two images each"
         return {"accuracy": None, "accuracy_std": None}, {"folds": count, "threshold": None, "note": reason}, None
-    accuracies = np.array([[fold["accuracy"] for fold in folds] for folds in dealings])  # [dealings, folds]
+    folds, decided = zip(
+        *(fold for number in range(DEALINGS) for fold in _dealing(rows, identities, score, count, _SEED + number)), strict=True
+    )
+    accuracies = np.array([fold["accuracy"] for fold in folds]).reshape(DEALINGS, count)
     details: dict[str, Any] = {
         "folds": count,
         "dealings": DEALINGS,
         "accuracy_per_dealing": accuracies.mean(1).tolist(),
-        "threshold": float(np.mean([fold["threshold"] for folds in dealings for fold in folds])),
-        "per_fold": [fold for folds in dealings for fold in folds],
+        "threshold": float(np.mean([fold["threshold"] for fold in folds])),
+        "per_fold": list(folds),
     }
     if count < FOLDS:
         details["note"] = f"{count} folds instead of {FOLDS}, because each fold needs a person with two images"
     errors = accuracies.std(1, ddof=1) / np.sqrt(count)
-    decided = [pairs for folds in dealt for _, pairs in folds if pairs is not None]
     columns = (np.concatenate([getattr(pairs, name) for pairs in decided]) for name in ("values", "genuine", "first", "second"))
     return {"accuracy": float(accuracies.mean()), "accuracy_std": float(errors.mean())}, details, Pairs(*columns)
 
 
-def _dealing(rows: Floats, identities: Ints, score: Score, rng: np.random.Generator) -> list[tuple[dict[str, Any], Pairs | None]]:
-    """Assign the people to folds once and score each fold. Fewer than `LEAST_FOLDS` folds are not scored."""
-    fold_of = protocol.deal_folds(np.bincount(identities), FOLDS, rng)
-    count = int(fold_of.max(initial=-1)) + 1
-    if count < LEAST_FOLDS:
-        return [({}, None)] * count
-    return [_fold(rows, identities, score, (fold_of[identities] - fold) % count, (count - 1) // 2, rng) for fold in range(count)]
+def _dealing(rows: Floats, identities: Ints, score: Score, count: int, seed: int) -> list[tuple[dict[str, Any], Pairs]]:
+    """Assign the people to `count` folds once and score each fold."""
+    rng = np.random.default_rng(seed)
+    fold_of = protocol.deal_folds(np.bincount(identities), count, rng)[identities]
+    return [_fold(rows, identities, score, (fold_of - fold) % count, (count - 1) // 2, rng) for fold in range(count)]
 
 
 def _fold(

@@ -118,8 +118,11 @@ def _accuracy(pairs: Pairs, fold_of: Ints) -> Folded:
         return {"accuracy": None, "accuracy_std": None}, {"folds": len(folds), "threshold": None, "note": note}, None
     genuine, impostor = [similar[fold & same] for fold in folds], [similar[fold & ~same] for fold in folds]
     accuracies, thresholds = protocol.folded_accuracy(genuine, impostor)
-    columns = zip(numbers.tolist(), accuracies.tolist(), thresholds.tolist(), map(len, genuine), map(len, impostor), strict=True)
-    per_fold = [dict(zip(("fold", "accuracy", "threshold", "genuine", "impostor"), column, strict=True)) for column in columns]
+    columns = zip(numbers.tolist(), accuracies.tolist(), thresholds.tolist(), genuine, impostor, strict=True)
+    per_fold = [
+        {"fold": number, "accuracy": accuracy, "threshold": threshold, "genuine": len(alike), "impostor": len(different)}
+        for number, accuracy, threshold, alike, different in columns
+    ]
     details = {"folds": len(folds), "threshold": float(thresholds.mean()), "per_fold": per_fold}
     right = (similar >= thresholds[np.searchsorted(numbers, fold_of)]) == same
     scores = {"accuracy": float(accuracies.mean()), "accuracy_std": float(accuracies.std(ddof=1) / np.sqrt(len(folds)))}

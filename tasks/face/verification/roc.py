@@ -41,11 +41,9 @@ class Roc:
     def of(cls, genuine: Floats, impostor: Floats) -> Roc:
         """Build the curve from the scores of at least one genuine and one impostor pair. Equal scores are accepted together."""
         pairs = OrderedPairs.of(np.concatenate([genuine, impostor]), np.arange(len(genuine) + len(impostor)) < len(genuine))
-        accepted_genuine = np.cumsum(pairs.genuine)[pairs.last_of_equal]
-        accepted = pairs.last_of_equal + 1
-        tar = np.append(0.0, accepted_genuine / len(genuine))
-        far = np.append(0.0, (accepted - accepted_genuine) / len(impostor))
-        return cls(far, tar, len(impostor))
+        roc = cls.weighted(pairs, np.ones(len(pairs.order)))
+        assert roc is not None
+        return roc
 
     @classmethod
     def weighted(cls, ordered: OrderedPairs, weights: Floats) -> Roc | None:

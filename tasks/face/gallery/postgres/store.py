@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.tasks.face.embedding.distances import distances, first_people, part_of
-from zoo.tasks.face.gallery.errors import GalleryError, name_taken
+from zoo.tasks.face.gallery.errors import GalleryError, NameTakenError
 from zoo.tasks.face.gallery.postgres.session import Session
 from zoo.tasks.face.gallery.store import Described, Embedder, EnrolledFace, Match, NewFace, Person, Vectors
 
@@ -48,6 +48,8 @@ class PostgresStore:
 
     def add(self, about: Described, people: Mapping[str, Sequence[NewFace]], more: bool) -> None:
         """Enrol people, either all or none, and create the gallery if needed. `more` is whether faces may be added to an existing name."""
+        from psycopg.types.json import Jsonb
+
         with self._session.writing() as cursor:
             self._join(cursor, about)
             for name, faces in people.items():
@@ -55,8 +57,11 @@ class PostgresStore:
                 if person is None:
                     person = cursor.execute("INSERT INTO zoo_people (name) VALUES (%s) RETURNING id", (name,)).fetchone()[0]  # type: ignore[index]
                 elif not more:
-                    raise name_taken(self.place, name)
-                self._insert(cursor, person, faces)
+                    raise NameTakenError(self.place, name)
+                cursor.executemany(
+                    "INSERT INTO zoo_faces (person, embedding, photo, quality) VALUES (%s, %b, %s, %s)",
+                    [(person, face.embedding, face.photo, Jsonb(dict(face.quality))) for face in faces],
+                )
 
     def remove(self, name: str) -> int:
         """Delete a person, rewrite the tables without the deleted rows, and return the number of deleted faces.
@@ -176,14 +181,6 @@ class PostgresStore:
     def _person(self, cursor: Cursor[Any], name: str) -> int | None:
         row = cursor.execute("SELECT id FROM zoo_people WHERE name = %s", (name,)).fetchone()
         return None if row is None else int(row[0])
-
-    def _insert(self, cursor: Cursor[Any], person: int, faces: Sequence[NewFace]) -> None:
-        from psycopg.types.json import Jsonb
-
-        cursor.executemany(
-            "INSERT INTO zoo_faces (person, embedding, photo, quality) VALUES (%s, %b, %s, %s)",
-            [(person, face.embedding, face.photo, Jsonb(dict(face.quality))) for face in faces],
-        )
 
 
 def _time(moment: Any) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.tasks.face.gallery.errors import GalleryError, name_taken
+from zoo.tasks.face.gallery.errors import GalleryError, NameTakenError
 from zoo.tasks.face.gallery.sqlite.file import compact, damaged, reading, writing
 from zoo.tasks.face.gallery.sqlite.matrix import Matrix
 from zoo.tasks.face.gallery.store import Described, Embedder, EnrolledFace, Match, NewFace, Person, Quality, Vectors
@@ -52,7 +52,7 @@ class SqliteStore:
                 if person is None:
                     person = _insert_person(connection, name)
                 elif not more:
-                    raise name_taken(self.place, name)
+                    raise NameTakenError(self.place, name)
                 connection.executemany(
                     "INSERT INTO faces (person, embedding, checksum, photo, quality, enrolled) VALUES (?, ?, ?, ?, ?, ?)",
                     [(person, *_values(face, person)) for face in faces],

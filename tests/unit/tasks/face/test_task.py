@@ -53,7 +53,7 @@ def test_faces_can_not_be_changed() -> None:
         ({"landmarks": np.zeros((2, 4, 2), np.float32)}, r"landmarks has the shape \(2, 4, 2\)"),
         ({"embeddings": np.zeros((3, 3), np.float32)}, r"embeddings has the shape \(3, 3\)"),
         ({"embeddings": np.full((2, 3), np.nan, np.float32)}, "embeddings of a.jpg holds values that are not finite"),
-        ({"scores": np.array([0.1, 0.2], np.float32)}, "scores of a.jpg are not in descending order"),
+        ({"scores": np.array([0.1, 0.2], np.float32)}, "scores are not in descending order"),
     ],
 )
 def test_arrays_that_do_not_belong_together(changes: dict[str, Any], message: str) -> None:
