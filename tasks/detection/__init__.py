@@ -19,8 +19,7 @@ def register() -> None:
 def flags() -> TaskFlags:
     """Return the dataclasses that define the task's command-line flags, without importing torch."""
     from zoo.task.flags import TaskFlags
-    from zoo.tasks.detection.metric.scoring import DetectionScoring
-    from zoo.tasks.detection.model.options import DetectionOptions
+    from zoo.tasks.detection.options import DetectionOptions, DetectionScoring
     from zoo.tasks.detection.training.recipe import RECIPES, DetectionRecipe
 
     return TaskFlags("detection", DetectionOptions, DetectionScoring, DetectionRecipe, RECIPES)

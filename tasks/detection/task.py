@@ -32,7 +32,7 @@ from zoo.tasks.detection.datasets import SCHEMES
 from zoo.tasks.detection.model.head import FasterRCNNHead
 from zoo.tasks.detection.options import SMALL_INPUT, DetectionOptions
 from zoo.tasks.detection.options import DetectionScoring as ScoringOptions
-from zoo.tasks.detection.prediction.detections import Detections, agreement
+from zoo.tasks.detection.prediction.detections import Detections, equal_boxes
 from zoo.tasks.detection.training.augment import Augment, rescaled
 from zoo.tasks.detection.training.grouping import AspectGrouped, are_tall
 from zoo.tasks.detection.training.recipe import RECIPES, DetectionRecipe
@@ -133,7 +133,8 @@ class DetectionAnswers(Answers):
 
     def agreement(self, wanted: Mapping[str, NDArray[Any]], got: Mapping[str, NDArray[Any]]) -> tuple[float, float]:
         """Return the number of confident boxes that both predictions contain, and the total number of confident boxes."""
-        return agreement(wanted, got)
+        found = [equal_boxes(wanted, got), equal_boxes(got, wanted)]
+        return sum(equal for equal, _ in found), sum(count for _, count in found)
 
     def prediction(self, answer: Mapping[str, NDArray[Any]], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Detections:
         """Convert the prediction for one image to a `Detections` object."""

@@ -20,7 +20,7 @@ from zoo.images.preprocess import ImageBatch, Preprocess
 from zoo.models.weights.layouts.torchvision_detection import split_keys
 from zoo.task.head import HeadSpec
 from zoo.tasks.detection.model.head import FasterRCNNHead, _Maps
-from zoo.tasks.detection.model.options import HEADS, DetectionOptions
+from zoo.tasks.detection.options import HEADS, DetectionOptions
 
 LEVELS = tuple(Level(f"c{index}", 256 * 2 ** (index - 2), 2**index) for index in range(2, 6))
 SIZE, LONGEST = 320, 480

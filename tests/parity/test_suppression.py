@@ -14,8 +14,8 @@ from torch import Tensor
 from torchvision.ops import batched_nms as theirs
 from torchvision.ops import box_iou
 
-from zoo.tasks.detection.model import proposal_nms as suppression
-from zoo.tasks.detection.model.proposal_nms import batched_nms
+from zoo.tasks.detection.model import proposals as suppression
+from zoo.tasks.detection.model.proposals import batched_nms
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or shutil.which("g++") is None, reason="the kernels need Linux and a C++ compiler (g++)"

@@ -67,9 +67,7 @@ def columns_of(
     keys: Sequence[str], classes: Sequence[str], targets: Sequence[Target], answers: Sequence[Mapping[str, NDArray[Any]]]
 ) -> Columns:
     """Convert targets (from `as_target`) and predictions, one each per image in the order of evaluation, to columns."""
-    annotated = [
-        target["annotated"] if "annotated" in target else np.column_stack((_xywh(target["boxes"]), target["area"])) for target in targets
-    ]
+    annotated = [each["annotated"] if "annotated" in each else np.column_stack((_xywh(each["boxes"]), each["area"])) for each in targets]
     rows = _stacked(annotated, 5)
     truth = Truth(
         _pictures(annotated),
@@ -89,18 +87,14 @@ def columns_of(
 
 
 def check_answer(answer: Mapping[str, NDArray[Any]], key: str, classes: int) -> None:
-    """Validate the prediction for one image.
-
-    Raises:
-        InputError: scores or boxes are not finite, the corners of a box are swapped, or a label is not the index of a class.
-    """
+    """Raise an `InputError` if scores or boxes are not finite, corners of a box are swapped, or a label is not the index of a class."""
     boxes, scores, labels = answer["boxes"], answer["scores"], answer["labels"]
     for name, values in (("scores", scores), ("boxes", boxes)):
         if not np.isfinite(values).all():
             raise InputError(f"{key}: its {name} are not finite; the model's weights are damaged, or --precision is too low for them")
-    upside_down = np.flatnonzero((boxes[:, 2:] < boxes[:, :2]).any(1))
+    upside_down = boxes[(boxes[:, 2:] < boxes[:, :2]).any(1)]
     if len(upside_down):
-        raise InputError(f"{key}: the box {boxes[upside_down[0]].tolist()} is upside down or mirrored; expected left, top, right, bottom")
+        raise InputError(f"{key}: the box {upside_down[0].tolist()} is upside down or mirrored; expected left, top, right, bottom")
     if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
         raise InputError(
             f"{key}: its labels range from {labels.min()} to {labels.max()}; expected indices of the {classes} classes, from 0"

@@ -20,19 +20,12 @@ _PER_BOX = {"iscrowd": np.bool_, "difficult": np.bool_, "area": np.float32, "ids
 
 
 def as_target(values: Mapping[str, Any] | None, key: str) -> Target:
-    """Validate a target and complete it with the default values of missing fields.
+    """Validate the target of the image `key`, and complete it with the default values of missing fields.
 
-    Args:
-        values: target with `boxes` [N, 4], xyxy in pixels of the image, and `labels` [N], from 0. Optional fields are `iscrowd` [N],
-            `difficult` [N], `area` [N] (in square pixels, by default the area of the box), `ids` [N] and `annotated` [N, 5]. None if the
-            image isn't annotated.
-        key: key of the image, for messages.
-
-    Returns:
-        A dictionary with `boxes` [N, 4] float32, `labels` [N] int64, `iscrowd` and `difficult` [N] bool, and `area` [N] float32. If they
-        are in `values`, it also has the annotation ids, `ids` [N] int64, and `annotated` [N, 5] float64: x, y, width, height and area with
-        all digits of the annotation file. COCO's evaluation uses `annotated`, because `boxes` are rounded to float32 and clipped to the
-        image.
+    A target has `boxes` [N, 4] float32, xyxy in pixels of the image, and `labels` [N] int64, from 0. By default, `iscrowd` and `difficult`,
+    [N] bool, are False, and `area`, [N] float32, is that of the box in square pixels. Optional fields are the annotation ids, `ids` [N]
+    int64, and `annotated` [N, 5] float64: x, y, width, height and area with all digits of the annotation file. COCO's evaluation uses them,
+    because `boxes` are rounded to float32 and clipped to the image.
 
     Raises:
         InputError: the image isn't annotated, or the arrays have different lengths.
@@ -54,6 +47,20 @@ def as_target(values: Mapping[str, Any] | None, key: str) -> Target:
     return full
 
 
+# box (xyxy in pixels), label, iscrowd, difficult, and area in square pixels; None for the area of the box
+Labelled = tuple[Box, int, bool, bool, float | None]
+
+
+def target_of(objects: Sequence[Labelled]) -> Target:
+    """Return the target of an image from its objects."""
+    names = ("boxes", "labels", "iscrowd", "difficult")
+    target = as_target({name: [each[place] for each in objects] for place, name in enumerate(names)}, "target")
+    for place, (*_, area) in enumerate(objects):
+        if area is not None:
+            target["area"][place] = area
+    return target
+
+
 def relabelled(target: Mapping[str, Any], new_index: Sequence[int | None]) -> Target:
     """Replace each label i by new_index[i]. Boxes of dropped classes, for which new_index[i] is None, are removed."""
     full = as_target(target, "target")
@@ -69,7 +76,7 @@ def keep_classes(records: Sequence[Record], new_index: Sequence[int | None]) -> 
 
 
 def checked_box(box: Sequence[Any], size_hw: tuple[float, float]) -> Box:
-    """Validate a box of an annotation file, xyxy in pixels. A box that exceeds its image by at most one pixel is clipped.
+    """Return a box of an annotation file, xyxy in pixels. A box that exceeds its image by at most one pixel is clipped.
 
     Raises:
         Flaw: the box is not four finite numbers, has no area, or exceeds the image by more than one pixel.

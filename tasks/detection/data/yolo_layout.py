@@ -33,10 +33,7 @@ class Layout:
 
 
 def find_layout(ref: DataRef) -> Layout:
-    """Return the layout of a dataset, from its `data.yaml` if it has one, otherwise from its folders `images` and `labels`.
-
-    The path of `ref` is a folder or a YAML file.
-    """
+    """Return the layout of a dataset, from its `data.yaml` if it has one, otherwise from its folders `images` and `labels`."""
     path = ref.existing("folder or file")
     if path.is_file():
         return _from_yaml(ref, path)
@@ -56,11 +53,7 @@ def is_bare(folder: Path) -> bool:
 
 
 def read_yaml(file: Path) -> Mapping[Any, Any]:
-    """Read a YAML file that contains a mapping of plain values.
-
-    Raises:
-        DataError: the file is too large, is not valid YAML, or doesn't contain a mapping.
-    """
+    """Read a YAML file; raise a `DataError` if it is too large, is not valid YAML, or doesn't contain a mapping."""
     import yaml  # rarely needed
 
     try:

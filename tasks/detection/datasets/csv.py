@@ -58,11 +58,11 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
     splits.check()
     classes = in_order(sorted({name for picture in pictures.values() for _, name, *_ in picture.objects}), table.parent)
     label = {name: index for index, name in enumerate(classes)}
-    records = [
-        Record(key, picture.file, target_of([(box, label[name], *marks) for box, name, *marks in picture.objects]), picture.size_hw)
-        for key, picture in pictures.items()
-        if picture.chosen
-    ]
+    records = []
+    for key, picture in pictures.items():
+        if picture.chosen:
+            target = target_of([(box, label[name], crowd, difficult, area) for box, name, crowd, difficult, area in picture.objects])
+            records.append(Record(key, picture.file, target, picture.size_hw))
     return finish(ref, records, classes, faults, on_error, keep_classes)
 
 

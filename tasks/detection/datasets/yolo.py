@@ -47,9 +47,8 @@ def _numbered(labels: Path) -> tuple[str, ...]:
     for file in filter(Path.is_file, labels.rglob("*.txt")):
         for line in file.read_bytes().splitlines():
             first = line.split(maxsplit=1)[:1]
-            if (
-                first and first[0].isdigit() and len(first[0]) < 6
-            ):  # a huge number is reported as an error in its line; it must not create a million classes
+            # a huge number is reported as an error in its line; it must not create a million classes
+            if first and first[0].isdigit() and len(first[0]) < 6:
                 highest = max(highest, int(first[0]))
     return tuple(str(index) for index in range(highest + 1))
 
@@ -101,9 +100,7 @@ def _no_fractions(fractions: Box, box: Box, shown: str) -> Flaw:
     reason = f"cx cy w h are {shown}; expected fractions of the image, from 0 to 1"
     if not all(map(math.isfinite, fractions)):
         return Flaw(reason)
-    if max(map(abs, fractions)) > _PIXELS:
-        return Flaw(reason, "box-normalised")
-    return Flaw(reason, "box-outside", box)
+    return Flaw(reason, "box-normalised") if max(map(abs, fractions)) > _PIXELS else Flaw(reason, "box-outside", box)
 
 
 def _recognise(folder: Path) -> str | None:

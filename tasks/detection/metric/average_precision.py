@@ -10,7 +10,6 @@ The cumulative sums are shared by all IoU thresholds.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -26,61 +25,48 @@ _MANY = 64  # minimum number of columns for which accumulating row by row is fas
 _SUFFIX = {"all": "", "small": "s", "medium": "m", "large": "l"}
 
 
-@dataclass(frozen=True)
-class ClassMatches:
-    """Matched detections of one class, in descending order of score."""
-
-    label: int
-    picture: Ints  # index of each detection's image, [D]
-    rank: Ints  # rank of each detection within its image, from 0, [D]
-    right: Bools  # whether each detection is a true positive, [D, A, T]
-    ignored: Bools  # whether each detection is ignored, i.e. neither a true nor a false positive, [D, A, T]
-
-
-def by_class(columns: Columns, matches: Matches) -> Iterator[ClassMatches]:
-    """Yield the detections of every class that has objects. Detections with equal scores are in the order of their images."""
-    rows = matches.ranked.rows
-    label, picture = columns.found.label[rows], columns.found.picture[rows]
-    order = np.lexsort((-columns.found.score[rows], label))
-    ordered = label[order]
-    for wanted in np.unique(columns.truth.label).tolist():
-        own = order[np.searchsorted(ordered, wanted) : np.searchsorted(ordered, wanted, side="right")]
-        yield ClassMatches(wanted, picture[own], matches.ranked.rank[own], matches.right[own], matches.ignored[own])
-
-
 def weighted_scores(columns: Columns, matches: Matches, counts: Counts, max_dets: int) -> dict[str, Floats]:
     """Return the twelve COCO scores of each bootstrap replicate, [R] each; NaN where a replicate has no objects to find.
 
-    Args:
-        columns: objects and detections.
-        matches: their matches, computed with the limit `max_dets`.
-        counts: how often each image was drawn in each replicate, [R, images].
-        max_dets: maximum number of detections per class and image.
+    `matches` are computed with the same limit `max_dets`. `counts` is how often each image was drawn in each replicate, [R, images].
     """
     limits = (1, 10, max_dets)
     names = ["AP", "AP50", "AP75", "APs", "APm", "APl", *(f"AR{limit}" for limit in limits), "ARs", "ARm", "ARl"]
     totals = {name: np.zeros(len(counts)) for name in names}
     positives = _positives(columns, matches, counts)
-    for found in by_class(columns, matches):
-        step = max(1, _WEIGHTS // max(1, len(found.picture)))
+    for label, own in _by_class(columns, matches):
+        picture, rank = columns.found.picture[matches.ranked.rows[own]], matches.ranked.rank[own]
+        step = max(1, _WEIGHTS // max(1, len(own)))
         for start in range(0, len(counts), step):
             stop = min(start + step, len(counts))
-            weights = counts.T[found.picture, start:stop].astype(np.float64)
+            weights = counts.T[picture, start:stop].astype(np.float64)
             for index, (area, suffix) in enumerate(_SUFFIX.items()):
-                there = positives[area][start:stop, found.label]
-                right = found.right[:, index]
-                precision = average_precision(right, found.ignored[:, index], weights, there)
+                there = positives[area][start:stop, label]
+                right = matches.right[own, index]
+                precision = average_precision(right, matches.ignored[own, index], weights, there)
                 some = there > 0
                 totals[f"AP{suffix}"][start:stop] += some * precision.mean(0)
                 if not suffix:
                     for name, threshold in (("AP50", 0), ("AP75", 5)):
                         totals[name][start:stop] += some * precision[threshold]
                 for limit in limits if not suffix else (max_dets,):
-                    hits = (right.mean(1) * (found.rank < limit)) @ weights
+                    hits = (right.mean(1) * (rank < limit)) @ weights
                     totals[f"AR{suffix or limit}"][start:stop] += hits / np.maximum(there, 1)
     classes = {area: (there > 0).sum(1) for area, there in positives.items()}
     letters = {suffix: area for area, suffix in _SUFFIX.items()}
     return {name: _mean(total, classes[letters.get(name[-1], "all")]) for name, total in totals.items()}
+
+
+def _by_class(columns: Columns, matches: Matches) -> Iterator[tuple[int, Ints]]:
+    """Yield every class that has objects, with its detections in descending order of score, as indices into `matches.ranked`, [D].
+
+    Detections with equal scores are in the order of their images.
+    """
+    label = columns.found.label[matches.ranked.rows]
+    order = np.lexsort((-columns.found.score[matches.ranked.rows], label))
+    ordered = label[order]
+    for wanted in np.unique(columns.truth.label).tolist():
+        yield wanted, order[np.searchsorted(ordered, wanted) : np.searchsorted(ordered, wanted, side="right")]
 
 
 def average_precision(right: Bools, ignored: Bools, weights: Floats, positives: Floats) -> Floats:

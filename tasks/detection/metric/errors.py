@@ -27,10 +27,9 @@ from typing import Literal
 
 import numpy as np
 
-from zoo.tasks.detection.data.cells import Overlaps, overlaps
 from zoo.tasks.detection.data.columns import Bools, Columns, Floats, Ints
 from zoo.tasks.detection.metric.average_precision import average_precision
-from zoo.tasks.detection.metric.matching import Matches
+from zoo.tasks.detection.metric.matching import Matches, Overlaps, overlaps
 
 Kind = Literal["class", "localisation", "both", "duplicate", "background", "missed"]
 KINDS: tuple[Kind, ...] = ("class", "localisation", "both", "duplicate", "background", "missed")
@@ -117,10 +116,7 @@ def _best(pairs: Overlaps, wanted: Bools, count: int) -> tuple[Floats, Ints]:
 
 
 def _surest(about: Ints, fixable: Bools, score: Floats) -> Bools:
-    """Return whether each error is fixable and has the highest score of all fixable errors that refer to the same object, [E].
-
-    Of errors with equal scores, this is the first.
-    """
+    """Return whether each error is fixable and is the first of those with the highest score that refer to the same object, [E]."""
     candidates = np.flatnonzero(fixable)
     order = candidates[np.lexsort((candidates, -score[candidates], about[candidates]))]
     _, first = np.unique(about[order], return_index=True)
@@ -132,12 +128,8 @@ def _surest(about: Ints, fixable: Bools, score: Floats) -> Bools:
 def _costs(columns: Columns, counted: _Counted, place: Ints, found: Errors, surest: Bools) -> dict[Kind, float]:
     """Return the increase in AP50 if all errors of a kind are fixed, for each kind.
 
-    Args:
-        columns: objects and detections.
-        counted: detections and objects that count.
-        place: position of each false positive in `counted`, [E].
-        found: false positives and missed objects.
-        surest: whether each false positive becomes the true positive of its object when it is fixed, [E].
+    `place` is the position of each false positive of `found` in `counted`, [E], and `surest` is whether it becomes the true positive of its
+    object when it is fixed, [E].
     """
     before = _ap50(counted)
     costs: dict[Kind, float] = {}
@@ -165,21 +157,9 @@ def _ap50(counted: _Counted, classes: Bools | None = None) -> float:
     wanted = np.flatnonzero(counted.positives > 0 if classes is None else classes)
     order = np.lexsort((-counted.score, counted.label))
     first, last = (np.searchsorted(counted.label[order], wanted, side=side) for side in ("left", "right"))
-    values = [
-        _class_ap50(counted.right[order[start:stop]], int(counted.positives[label]))
-        for label, start, stop in zip(wanted, first, last, strict=True)
-    ]
+    values = []
+    for label, start, stop in zip(wanted, first, last, strict=True):
+        right = counted.right[order[start:stop], None]
+        positives = counted.positives[[label]].astype(np.float64)
+        values.append(average_precision(right, np.zeros_like(right), np.ones(right.shape), positives)[0, 0])
     return float(np.mean(values)) if values else 0.0
-
-
-def _class_ap50(right: Bools, positives: int) -> float:
-    """Return the AP50 of one class.
-
-    Args:
-        right: whether each detection is a true positive, [D], in descending order of score.
-        positives: number of objects of the class.
-    """
-    if not positives or not right.any():
-        return 0.0
-    once, column = np.ones((len(right), 1)), right[:, None]
-    return float(average_precision(column, np.zeros_like(column), once, np.array([float(positives)]))[0, 0])

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.system.memory import no_collector
-from zoo.tasks.detection.data.cells import ranked
 from zoo.tasks.detection.data.columns import Columns, Floats, Ints
-from zoo.tasks.detection.metric.scoring import Evaluator
+from zoo.tasks.detection.metric.matching import ranked
+from zoo.tasks.detection.options import Evaluator
 
 _NOTHING = -1.0  # value that the libraries return where there are no objects to find
 
@@ -106,13 +106,7 @@ def _reference(columns: Columns) -> Any:
 def _entries(picture: Ints, label: Ints, xywh: Floats, **more: NDArray[Any]) -> list[dict[str, Any]]:
     """Return annotations as dictionaries, as in COCO's files."""
     names = ("id", "image_id", "category_id", "bbox", *more)
-    values = (
-        range(1, len(label) + 1),
-        (picture + 1).tolist(),
-        (label + 1).tolist(),
-        xywh.tolist(),
-        *(each.tolist() for each in more.values()),
-    )
+    values = [range(1, len(label) + 1), *(each.tolist() for each in (picture + 1, label + 1, xywh, *more.values()))]
     return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
 
 
@@ -143,9 +137,8 @@ def _faster(columns: Columns, max_dets: int) -> Any:
             self.dt_dataset.clean()
             objects = zip(truth.area.tolist(), truth.crowd.tolist(), truth.ignored.tolist(), strict=True)
             kept = [{"id": i, "area": a, "iscrowd": c, "ignore": o} for i, (a, c, o) in enumerate(objects, start=1)]
-            answers = [
-                {"id": i, "score": s, "area": a} for i, (s, a) in enumerate(zip(score.tolist(), area.tolist(), strict=True), start=1)
-            ]
+            pairs = zip(score.tolist(), area.tolist(), strict=True)
+            answers = [{"id": i, "score": s, "area": a} for i, (s, a) in enumerate(pairs, start=1)]
             for dataset, numbers, entries in (
                 (self.gt_dataset, truth_cell[order], [kept[i] for i in order.tolist()]),
                 (self.dt_dataset, detections.cell, answers),

@@ -1,9 +1,10 @@
 """COCO's matching of detections to ground-truth objects, for all images, area ranges and IoU thresholds at once.
 
-The detections of a cell (one class in one image) are processed in descending order of score. Each detection is matched to the object with
-the highest IoU among the unmatched objects that reach the threshold. Objects that count are preferred to ignored ones, and of objects with
-equal IoU, the last one is chosen. A crowd can be matched to any number of detections. A detection is ignored if it is matched to an ignored
-object, or if it is unmatched and its area is outside the area range (pycocotools `COCOeval.evaluateImg`).
+COCO evaluates each cell, i.e. the detections and objects of one class in one image, separately. The detections of a cell, up to a limit,
+are processed in descending order of score. Each detection is matched to the object with the highest IoU among the unmatched objects that
+reach the threshold. Objects that count are preferred to ignored ones, and of objects with equal IoU, the last one is chosen. A crowd can be
+matched to any number of detections. A detection is ignored if it is matched to an ignored object, or if it is unmatched and its area is
+outside the area range (pycocotools `COCOeval.evaluateImg`).
 
 Detections of equal rank are in different cells and don't compete for objects. A loop over the ranks, by default at most 100, is therefore
 sufficient.
@@ -18,12 +19,84 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.tasks.detection.data.cells import Overlaps, Ranked, overlaps, ranked
 from zoo.tasks.detection.data.columns import Bools, Columns, Floats, Ints
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 AREAS = {"all": (0.0, 1e10), "small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
+_PAIRS = 2_000_000  # maximum number of pairs of boxes compared at once, to limit memory
 _VALUES = 4_000_000  # maximum number of booleans in memory at once
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Highest-scoring detections of each cell, ordered by image, then class, then descending score."""
+
+    rows: Ints  # detections as indices into `Columns.found`, [D]
+    cell: Ints  # index of each detection's cell, image × number of classes + label, [D]
+    rank: Ints  # rank of each detection within its cell, from 0, [D]
+
+
+def ranked(columns: Columns, max_dets: int) -> Ranked:
+    """Order detections by cell and descending score, and keep the first `max_dets` of each cell. Equal scores stay in input order."""
+    found = columns.found
+    cell = found.picture * max(1, len(columns.classes)) + found.label
+    order = np.lexsort((-found.score, cell))
+    ordered = cell[order]
+    rank = np.arange(len(order)) - np.searchsorted(ordered, ordered)
+    kept = rank < max_dets
+    return Ranked(order[kept], ordered[kept], rank[kept])
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """Overlapping pairs of a detection and an object."""
+
+    detection: Ints  # position of each detection in the `rows` passed to `overlaps`, ascending, [P]
+    truth: Ints  # objects as indices into `Columns.truth`, ascending within a detection, [P]
+    iou: Floats  # IoU of each pair, [P]; for a crowd, the fraction of the detection inside it
+
+
+def overlaps(columns: Columns, rows: Ints, within: Ints, truth_within: Ints, least: float) -> Overlaps:
+    """Return the pairs of detections and objects of the same group whose IoU is at least `least`, which is above 0.
+
+    `rows` are the detections to compare, as indices into `Columns.found`, [D]. `within` is the group (image or cell) of each of them, [D],
+    and `truth_within` the group of each object, [G].
+    """
+    truth_order = np.argsort(truth_within, kind="stable")
+    ordered = truth_within[truth_order]
+    first, last = np.searchsorted(ordered, within), np.searchsorted(ordered, within, side="right")
+    counts = last - first
+    parts = [_pairs(columns, rows, first, counts, truth_order, start, stop, least) for start, stop in _chunks(counts)]
+    if not parts:
+        return Overlaps(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+    return Overlaps(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("detection", "truth", "iou")))
+
+
+def _chunks(counts: Ints) -> list[tuple[int, int]]:
+    """Return ranges of detections (start, stop) with about `_PAIRS` pairs each."""
+    cuts = np.searchsorted(np.cumsum(counts), np.arange(_PAIRS, counts.sum(), _PAIRS), side="right").tolist()
+    return list(pairwise(sorted({0, *cuts, len(counts)})))
+
+
+def _pairs(columns: Columns, rows: Ints, first: Ints, counts: Ints, truth_order: Ints, start: int, stop: int, least: float) -> Overlaps:
+    several = counts[start:stop]
+    detection = np.repeat(np.arange(start, stop), several)
+    place = np.arange(len(detection)) - np.repeat(np.cumsum(several) - several, several)
+    truth = truth_order[first[detection] + place]
+    boxes, others = columns.found.xywh[rows], columns.truth.xywh
+    sides: list[Floats] = []
+    for axis in (0, 1):  # most pairs are already disjoint along x and needn't be compared along y
+        begin, end = boxes[:, axis], boxes[:, axis] + boxes[:, axis + 2]
+        other_begin, other_end = others[:, axis], others[:, axis] + others[:, axis + 2]
+        shared = np.minimum(end[detection], other_end[truth]) - np.maximum(begin[detection], other_begin[truth])
+        overlapping = shared > 0
+        detection, truth, shared = detection[overlapping], truth[overlapping], shared[overlapping]
+        sides = [*(side[overlapping] for side in sides), shared]
+    # the order of operations is that of pycocotools' maskApi, for bit-identical results
+    shared, own, other = sides[0] * sides[1], columns.found.area[rows][detection], (others[:, 2] * others[:, 3])[truth]
+    iou = shared / np.where(columns.truth.crowd[truth], own, own + other - shared)
+    kept = iou >= least
+    return Overlaps(detection[kept], truth[kept], iou[kept])
 
 
 @dataclass(frozen=True)
@@ -44,23 +117,21 @@ class Matches:
 def match(columns: Columns, max_dets: int = 100) -> Matches:
     """Match detections to objects, using only the `max_dets` highest-scoring detections of each cell."""
     detections, truth = ranked(columns, max_dets), columns.truth
-    outside = np.stack([(truth.area < low) | (truth.area > high) for low, high in AREAS.values()], axis=1)
-    truth_ignored = outside | truth.ignored[:, None]
+    truth_ignored = _outside(truth.area) | truth.ignored[:, None]
     truth_cell = truth.picture * max(1, len(columns.classes)) + truth.label
     pairs = overlaps(columns, detections.rows, detections.cell, truth_cell, float(IOU_THRESHOLDS[0]))
     matched = _matched(detections, pairs, truth_ignored, truth.crowd)
-    area = columns.found.area[detections.rows]
-    wrong_size = np.stack([(area < low) | (area > high) for low, high in AREAS.values()], axis=1)
-    return Matches(detections, matched, _ignored(matched, truth_ignored, wrong_size), truth_ignored)
-
-
-def _ignored(matched: NDArray[np.int32], truth_ignored: Bools, wrong_size: Bools) -> Bools:
-    result = np.repeat(wrong_size[:, :, None], matched.shape[2], axis=2)
+    ignored = np.repeat(_outside(columns.found.area[detections.rows])[:, :, None], matched.shape[2], axis=2)
     for area in range(matched.shape[1]):
         places = matched[:, area]
         hit = places >= 0
-        result[:, area][hit] = truth_ignored[places[hit], area]
-    return result
+        ignored[:, area][hit] = truth_ignored[places[hit], area]
+    return Matches(detections, matched, ignored, truth_ignored)
+
+
+def _outside(area: Floats) -> Bools:
+    """Return whether each area is outside each of the area ranges, [N, A]."""
+    return np.stack([(area < low) | (area > high) for low, high in AREAS.values()], axis=1)
 
 
 def _matched(detections: Ranked, pairs: Overlaps, truth_ignored: Bools, crowd: Bools) -> NDArray[np.int32]:
@@ -98,17 +169,10 @@ def _together(rank: Ints, candidates: Ints) -> list[tuple[int, int]]:
 
 
 def _take(truth: Ints, iou: Floats, taken: Bools, truth_ignored: Bools, crowd: Bools) -> NDArray[np.int32]:
-    """Match n detections of different cells to the best of their candidate objects.
+    """Return the object matched to each of n detections of different cells, or −1, [n, A, T].
 
-    Args:
-        truth: candidate objects of each detection in ascending order, [n, C].
-        iou: IoU with each candidate, [n, C].
-        taken: whether each object is already matched, [G, A, T]. Updated in place.
-        truth_ignored: whether each object is ignored, [G, A].
-        crowd: whether each object is a crowd, [G].
-
-    Returns:
-        The object matched to each detection, [n, A, T]; −1 for none.
+    `truth` has the candidate objects of each detection in ascending order, [n, C], and `iou` the IoU with each, [n, C]. `taken` is whether
+    each object is already matched, [G, A, T]; it is updated in place.
     """
     free = ~taken[truth] | crowd[truth][:, :, None, None]
     free &= iou[:, :, None, None] >= np.minimum(IOU_THRESHOLDS, 1 - 1e-10)

@@ -17,7 +17,7 @@ from zoo.tasks.detection.metric.errors import KINDS, Errors, errors
 from zoo.tasks.detection.metric.evaluators import evaluate
 from zoo.tasks.detection.metric.matching import Matches, match
 from zoo.tasks.detection.metric.report import detection_curves, error_table, worst_pictures
-from zoo.tasks.detection.metric.scoring import DetectionScoring
+from zoo.tasks.detection.options import DetectionScoring
 
 _COUNTED = 200_000_000  # maximum of detections × bootstrap replicates
 _LEAST_DRAWS = 200  # minimum number of bootstrap replicates

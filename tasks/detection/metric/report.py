@@ -1,21 +1,29 @@
-"""Detection report: precision-recall curves, costs of errors, and the images with the most errors."""
+"""Detection reports: precision-recall curves, costs of errors, the images with the most errors, and example detections."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from zoo.errors import Box
+from zoo.task.answers import Example
 from zoo.task.metric import Curve, Mistake, Table
-from zoo.tasks.detection.data.columns import Columns, Floats, Ints
+from zoo.tasks.detection.data.columns import Columns, Floats, Ints, columns_of
+from zoo.tasks.detection.data.targets import Target, as_target
 from zoo.tasks.detection.metric.average_precision import RECALLS
 from zoo.tasks.detection.metric.errors import KINDS, Errors
 from zoo.tasks.detection.metric.evaluators import Evaluation
+from zoo.tasks.detection.metric.matching import match
 
 _LINES = 12  # maximum number of classes with one line each; more would be unreadable
-_SHOWN = 24  # maximum number of images
-_BOXES = 30  # maximum number of boxes drawn per image; more would hide the image
-_SURE = 0.3  # minimum score of the false positives shown; detectors return many with lower scores
+_SHOWN = 24  # maximum number of images with errors
+_BOXES = 30  # maximum number of boxes drawn per image with errors; more would hide the image
+_EXAMPLE_BOXES = 40  # maximum number of true and of predicted boxes drawn per example
+_SURE = 0.3  # minimum score of the detections shown; detectors return many with lower scores
 _MEANING = {
     "class": "right place, wrong class",
     "localisation": "right class, IoU 0.1 to 0.5",
@@ -72,12 +80,46 @@ def _mistake(columns: Columns, picture: int, wrong: Ints, kinds: Ints, found: Er
     own = own[np.argsort(-columns.found.score[wrong[own]], kind="stable")]
     missed = found.missed[columns.truth.picture[found.missed] == picture]
     boxes = [(columns.truth.xywh[at], f"missed: {columns.classes[columns.truth.label[at]]}") for at in missed]
-    for place in own:
-        name = columns.classes[columns.found.label[wrong[place]]]
-        score = columns.found.score[wrong[place]]
-        boxes.append((columns.found.xywh[wrong[place]], f"{KINDS[kinds[place]]}: {name} {score:.2f}"))
+    for row, kind in zip(wrong[own], kinds[own], strict=True):
+        name, score = columns.classes[columns.found.label[row]], columns.found.score[row]
+        boxes.append((columns.found.xywh[row], f"{KINDS[kind]}: {name} {score:.2f}"))
     counts = Counter(caption.partition(":")[0] for _, caption in boxes)
     words = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
     hidden = f"; {_BOXES} of {len(boxes)} boxes are drawn" if len(boxes) > _BOXES else ""
-    drawn = tuple(((float(x), float(y), float(x + w), float(y + h)), caption) for (x, y, w, h), caption in boxes[:_BOXES])
+    drawn = tuple((_corners(xywh), caption) for xywh, caption in boxes[:_BOXES])
     return Mistake((columns.keys[picture],), words + hidden, badness, drawn)
+
+
+def examples(
+    answers: Sequence[Mapping[str, NDArray[Any]]], targets: Sequence[Target], keys: Sequence[str], classes: tuple[str, ...]
+) -> Iterator[Example]:
+    """Yield one example per image: its detections next to the ground truth, with the number of correct ones at IoU 0.5."""
+    sure = [{name: array[answer["scores"] >= _SURE] for name, array in answer.items()} for answer in answers]
+    columns = columns_of(keys, classes, [as_target(target, key) for target, key in zip(targets, keys, strict=True)], sure)
+    matches = match(columns)
+    right = matches.ranked.rows[matches.right[:, 0, 0]]
+    wrong = matches.ranked.rows[~matches.right[:, 0, 0] & ~matches.ignored[:, 0, 0]]
+    counted = np.flatnonzero(~matches.truth_ignored[:, 0])
+    for place, key in enumerate(keys):
+        found = int((columns.found.picture[right] == place).sum())
+        more = int((columns.found.picture[wrong] == place).sum())
+        objects = int((columns.truth.picture[counted] == place).sum())
+        there = np.flatnonzero(columns.truth.picture == place)
+        answered = np.flatnonzero(columns.found.picture == place)
+        summary = f"{_counts(columns, columns.found.label[answered])}: {found} of {objects} found" + (f", {more} wrong" if more else "")
+        truth = _counts(columns, columns.truth.label[there])
+        boxes = [(_corners(columns.truth.xywh[row]), f"true {classes[columns.truth.label[row]]}") for row in there[:_EXAMPLE_BOXES]]
+        for row in answered[:_EXAMPLE_BOXES]:
+            caption = f"predicted {classes[columns.found.label[row]]} {columns.found.score[row]:.2f}"
+            boxes.append((_corners(columns.found.xywh[row]), caption))
+        yield Example((key,), summary, truth, found == objects and not more, tuple(boxes))
+
+
+def _counts(columns: Columns, labels: Ints) -> str:
+    counts = Counter(columns.classes[label] for label in labels)
+    return ", ".join(f"{name} × {count}" for name, count in counts.most_common()) or "nothing"
+
+
+def _corners(xywh: Floats) -> Box:
+    left, top, width, height = (float(side) for side in xywh)
+    return left, top, left + width, top + height

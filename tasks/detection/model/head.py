@@ -23,9 +23,9 @@ from zoo.backbones import Features, Level
 from zoo.errors import InputError
 from zoo.images.preprocess import ImageBatch
 from zoo.task.head import Head, HeadNetwork, HeadSpec, Losses, Tensors
-from zoo.tasks.detection.model.options import DetectionOptions
 from zoo.tasks.detection.model.proposals import proposal_network
 from zoo.tasks.detection.model.roi_align import PyramidRoIAlign
+from zoo.tasks.detection.options import DetectionOptions
 
 _LARGEST_ANCHOR = 512
 _ROI_CELLS = 7
@@ -100,12 +100,10 @@ class FasterRCNNHead(Head):
         proposals = self._propose(maps, batch)
         logits, deltas = self._classify(maps.levels, proposals, batch)
         with _full_precision(logits):
-            all_boxes, all_scores, all_labels = self.roi_heads.postprocess_detections(logits, deltas, proposals, list(batch.sizes_hw))
+            found = self.roi_heads.postprocess_detections(logits, deltas, proposals, list(batch.sizes_hw))
         return [
             {"boxes": resize_boxes(boxes, size, original), "labels": labels - 1, "scores": scores}
-            for boxes, labels, scores, size, original in zip(
-                all_boxes, all_labels, all_scores, batch.sizes_hw, batch.original_sizes_hw, strict=True
-            )
+            for boxes, scores, labels, size, original in zip(*found, batch.sizes_hw, batch.original_sizes_hw, strict=True)
         ]
 
     def loss(self, features: Features, batch: ImageBatch, targets: Any) -> Losses:
@@ -123,12 +121,7 @@ class FasterRCNNHead(Head):
         logits, deltas = self._classify(maps.levels, boxes, batch)
         with _full_precision(logits):
             classifier, box_reg = fastrcnn_loss(logits, deltas, labels, box_targets)
-        return {
-            "loss_classifier": classifier,
-            "loss_box_reg": box_reg,
-            "loss_objectness": objectness,
-            "loss_rpn_box_reg": rpn_box_reg,
-        }
+        return {"loss_classifier": classifier, "loss_box_reg": box_reg, "loss_objectness": objectness, "loss_rpn_box_reg": rpn_box_reg}
 
     def networks(self) -> dict[str, HeadNetwork]:
         """Return the fully connected layers of the second stage."""
@@ -145,8 +138,7 @@ class FasterRCNNHead(Head):
         objectness, deltas = concat_box_prediction_layers(list(maps.objectness), list(maps.deltas))
         labels, matched = self.rpn.assign_targets_to_anchors(anchors, targets)
         wanted = self.rpn.box_coder.encode(matched, anchors)
-        losses: tuple[Tensor, Tensor] = self.rpn.compute_loss(objectness, deltas, labels, wanted)
-        return losses
+        return self.rpn.compute_loss(objectness, deltas, labels, wanted)  # type: ignore[no-any-return]  # torchvision is untyped
 
     def _classify(self, levels: list[Tensor], boxes: list[Tensor], batch: ImageBatch) -> tuple[Tensor, Tensor]:
         """Return class logits [P, K + 1] and box deltas [P, 4 (K + 1)] in float32, for the P proposals of all images together."""
@@ -184,10 +176,7 @@ class FasterRCNNHead(Head):
 
 
 class _SecondStage(HeadNetwork):
-    """Fully connected layers of the box head.
-
-    They map RoI features [P, C, 7, 7] to class logits [P, K + 1] and box deltas [P, 4 (K + 1)].
-    """
+    """Fully connected layers of the box head, from RoI features [P, C, 7, 7] to class logits [P, K + 1] and box deltas [P, 4 (K + 1)]."""
 
     def __init__(self, heads: RoIHeads, row_shape: tuple[int, ...]) -> None:
         super().__init__()

@@ -1,27 +1,34 @@
-"""First stage of Faster R-CNN: torchvision's region proposal network, with faster decoding of boxes."""
+"""First stage of Faster R-CNN: torchvision's region proposal network, with faster decoding of boxes and faster suppression on CPUs.
+
+The final per-class suppression of detections is that of torchvision's `RoIHeads`, called in `tasks/detection/model/head.py`.
+"""
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+import torchvision
 from torch import Tensor
+from torchvision import ops
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
-from torchvision.ops import clip_boxes_to_image, remove_small_boxes
 
 from zoo.images.preprocess import ImageBatch
-from zoo.tasks.detection.model.options import DetectionOptions
-from zoo.tasks.detection.model.proposal_nms import batched_nms
+from zoo.kernels.library import address, library, sizes
+from zoo.tasks.detection.options import DetectionOptions
 
 _RATIOS = (0.5, 1.0, 2.0)  # height to width
+_APART = 4000  # maximum number of coordinates for which torchvision shifts the groups on CPUs
 
 
 class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]  # torchvision is untyped
     """torchvision's region proposal network (Ren et al. 2015, arXiv 1506.01497), with equal results in less time."""
 
     def propose(self, objectness: Sequence[Tensor], deltas: Sequence[Tensor], batch: ImageBatch) -> list[Tensor]:
-        """Return the proposals of each image, in descending order of objectness.
+        """Return the proposals of each image, [P, 4] xyxy in pixels of the preprocessed image, in descending order of objectness.
 
         The anchors with the highest objectness of each level are selected first, and only their boxes are decoded. For a photo of
         800×1066 pixels, this decodes 4,000 boxes instead of 213,000.
@@ -30,9 +37,6 @@ class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]  # torchvisi
             objectness: objectness logits of each level, [B, A, H, W].
             deltas: deltas from anchors to boxes of each level, [B, 4 A, H, W].
             batch: preprocessed images.
-
-        Returns:
-            The proposals of each image, [P, 4] xyxy in pixels of the preprocessed image.
         """
         self.anchor_generator.set_cell_anchors(deltas[0].dtype, deltas[0].device)
         cells = self.anchor_generator.cell_anchors
@@ -58,8 +62,8 @@ class ProposalNetwork(RegionProposalNetwork):  # type: ignore[misc]  # torchvisi
 
     def _distinct(self, boxes: Tensor, scores: Tensor, level_of: Tensor, size_hw: tuple[int, int]) -> Tensor:
         """Clip the boxes of one image, suppress overlapping ones, and return the rest in descending order of score."""
-        boxes = clip_boxes_to_image(boxes, size_hw)
-        kept = remove_small_boxes(boxes, self.min_size)
+        boxes = ops.clip_boxes_to_image(boxes, size_hw)
+        kept = ops.remove_small_boxes(boxes, self.min_size)
         kept = kept[scores[kept] >= self.score_thresh]
         boxes = boxes[kept]
         return boxes[batched_nms(boxes, scores[kept], level_of[kept], self.nms_thresh)[: self.post_nms_top_n()]]
@@ -83,3 +87,37 @@ def proposal_network(strides: Sequence[int], options: DetectionOptions) -> Propo
         post_nms_top_n={"training": 2 * options.proposals, "testing": options.proposals},
         nms_thresh=0.7,
     )
+
+
+def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> Tensor:
+    """Suppress boxes that overlap a higher-scoring box of their group, and return the indices of the others, in descending order of score.
+
+    The results equal those of torchvision's `batched_nms`, which is several times slower on CPUs. It is used on other devices, without a
+    C++ compiler, and while a graph is exported. As in torchvision, groups are processed one after the other if there are many boxes;
+    otherwise, they are shifted so that they don't overlap, and processed together. The number of boxes that decides between the two methods
+    is also torchvision's, because shifting rounds the coordinates.
+
+    Args:
+        boxes: boxes, [N, 4] xyxy.
+        scores: scores, [N].
+        groups: group of each box, here its pyramid level, [N] int64.
+        threshold: IoU above which the lower-scoring box is suppressed.
+    """
+    fits = boxes.device.type == "cpu" and boxes.dtype == torch.float32 and boxes.shape == (len(scores), 4) and scores.shape == groups.shape
+    kernels = library("suppression") if fits and not torch.compiler.is_compiling() and not torchvision._is_tracing() else None
+    if kernels is None:
+        return ops.batched_nms(boxes, scores, groups, threshold)  # type: ignore[no-any-return]  # torchvision is untyped
+    if boxes.numel() <= _APART:
+        apart = groups.to(boxes) * (boxes.max() + 1) if len(boxes) else boxes[:, 0]
+        return _kept(kernels, boxes + apart[:, None], scores, threshold)
+    places = [torch.where(groups == group)[0] for group in torch.unique(groups)]
+    kept = torch.cat([place[_kept(kernels, boxes[place], scores[place], threshold)] for place in places]).sort().values
+    return kept[scores[kept].sort(descending=True).indices]
+
+
+def _kept(kernels: ctypes.CDLL, boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
+    """Return the indices of the kept boxes of a single group, in descending order of score."""
+    order = scores.sort(descending=True, stable=True).indices
+    kept = np.empty(len(boxes), np.bool_)
+    kernels.zoo_suppress(address(boxes[order].contiguous()), *sizes(len(boxes)), ctypes.c_double(threshold), address(kept))
+    return order[torch.from_numpy(kept)]

@@ -22,8 +22,6 @@ from torchvision.ops import MultiScaleRoIAlign
 from zoo.kernels.library import address, is_watched, library, sizes, threads
 from zoo.system.memory import reused
 
-_Samples = tuple[Tensor, Tensor]  # positions and weights of samples; see `_samples`
-
 
 class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision is untyped
     """torchvision's RoI pooling from a pyramid (He et al. 2017, arXiv 1703.06870, section 3), faster on CPUs.
@@ -34,17 +32,10 @@ class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision 
     """
 
     def forward(self, x: Mapping[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
-        """Pool the features of each box, [total boxes, C, 7, 7].
-
-        Args:
-            x: feature maps by name, [B, C, H, W] float32.
-            boxes: boxes of each image, [N, 4] xyxy in pixels of the preprocessed image.
-            image_shapes: height and width of each preprocessed image in pixels.
-        """
+        """Pool the features of each box from the feature maps by name, [total boxes, C, 7, 7]; see `pool`."""
         levels = [x[name] for name in self.featmap_names]
         if levels[0].device.type != "cpu" or torch.compiler.is_compiling() or torchvision._is_tracing():
-            pooled: Tensor = super().forward(x, boxes, image_shapes)
-            return pooled
+            return super().forward(x, boxes, image_shapes)  # type: ignore[no-any-return]  # torchvision is untyped
         assert self.scales is not None
         assert self.map_levels is not None
         return pool(levels, boxes, self.scales, self.map_levels(boxes), self.output_size[0], self.sampling_ratio)
@@ -66,8 +57,7 @@ def pool(levels: Sequence[Tensor], boxes: Sequence[Tensor], scales: Sequence[flo
     left, top, right, bottom = (torch.cat(list(boxes)) * torch.tensor(scales)[level_of][:, None]).unbind(1)
     down, across = _samples(top, bottom, maps[:, 0], cells, ratio), _samples(left, right, maps[:, 1], cells, ratio)
     if library("roi_align") is not None and all(level.dtype == torch.float32 for level in levels) and not is_watched():
-        pooled: Tensor = _Pooled.apply(level_of, picture, *down, *across, *levels)
-        return pooled
+        return _Pooled.apply(level_of, picture, *down, *across, *levels)
     channels = levels[0].shape[1]
     table = _table([level.permute(0, 2, 3, 1).reshape(-1, channels) for level in levels])
     pixels = torch.tensor([0, *(level.shape[0] * level.shape[2] * level.shape[3] for level in levels[:-1])]).cumsum(0)
@@ -126,10 +116,7 @@ def _kernels() -> ctypes.CDLL:
 
 
 def _given(maps: Sequence[Tensor], level_of: Tensor, picture: Tensor, samples: Sequence[Tensor]) -> list[Any]:
-    """Return the arguments shared by the forward and backward kernels.
-
-    They are the address and the width of each box's feature map, the number of channels, and the positions and weights of the samples.
-    """
+    """Return the arguments of both kernels: address and width of each box's map, number of channels, positions and weights of samples."""
     bytes_each = torch.tensor([level[0].numel() * level.element_size() for level in maps])
     begins = torch.tensor([level.data_ptr() for level in maps])[level_of] + picture * bytes_each[level_of]
     widths = torch.tensor([level.shape[3] for level in maps])[level_of]
@@ -144,22 +131,14 @@ def _table(parts: Sequence[Tensor]) -> Tensor:
     return torch.cat([part.detach() for part in parts], out=table)
 
 
-def _samples(low: Tensor, high: Tensor, extent: Tensor, cells: int, ratio: int) -> _Samples:
-    """Return the map positions to read along one axis, and their interpolation weights.
+def _samples(low: Tensor, high: Tensor, extent: Tensor, cells: int, ratio: int) -> tuple[Tensor, Tensor]:
+    """Return the map positions to read along one axis, [N, cells, 2 × ratio] int64, and their interpolation weights, of the same shape.
 
-    Each sample is interpolated between two neighbouring map positions. The order of operations is that of torchvision's
-    `roi_align_common.h`, so that rounding is identical.
+    Each sample is interpolated between two neighbouring map positions. The weights of an output cell sum to 1, or to less if the cell lies
+    partly outside the map. The order of operations is that of torchvision's `roi_align_common.h`, so that rounding is identical.
 
-    Args:
-        low: start of each box in map coordinates, [N].
-        high: end of each box in map coordinates, [N].
-        extent: size of each box's map along the axis, [N].
-        cells: number of output cells along the axis.
-        ratio: number of samples per output cell.
-
-    Returns:
-        The positions, [N, cells, 2 × ratio] int64, and their weights, [N, cells, 2 × ratio]. The weights of an output cell sum to 1, or to
-        less if the cell lies partly outside the map.
+    `low` and `high` are start and end of each box in map coordinates, [N], and `extent` is the size of its map along the axis, [N]. An
+    output cell has `ratio` samples.
     """
     cell = ((high - low).clamp(min=1) / cells)[:, None, None]
     steps = torch.arange(ratio, dtype=low.dtype) + 0.5

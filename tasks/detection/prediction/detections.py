@@ -1,4 +1,4 @@
-"""Detections of one image, as yielded by `zoo.predict`, and the agreement of two models' detections."""
+"""Detections of one image, as yielded by `zoo.predict`, and the comparison of two models' detections."""
 
 from __future__ import annotations
 
@@ -100,20 +100,13 @@ class Detections:
         }
 
 
-def agreement(wanted: Boxes, got: Boxes) -> tuple[float, float]:
-    """Return the number of confident boxes that both predictions contain, and the total number of confident boxes.
+def equal_boxes(answer: Boxes, other: Boxes) -> tuple[float, float]:
+    """Return how many of the confident boxes of a prediction the other one contains, and the number of confident boxes.
 
-    The boxes of both predictions with a score of at least 0.5 are confident. The other prediction contains such a box if it has a box of
-    the same class with an IoU of at least 0.8, at any score.
+    Boxes with a score of at least 0.5 are confident. The other prediction contains such a box if it has a box of the same class with an IoU
+    of at least 0.8, at any score.
     """
-    found = [_found(wanted, got), _found(got, wanted)]
-    return sum(same for same, _ in found), sum(count for _, count in found)
-
-
-def _found(answer: Boxes, other: Boxes) -> tuple[float, float]:
     sure = answer["scores"] >= _SURE
-    if not sure.any() or not len(other["boxes"]):
-        return 0.0, float(sure.sum())
     overlap = box_iou(torch.from_numpy(answer["boxes"][sure]), torch.from_numpy(other["boxes"])).numpy()
     same = (overlap >= _SAME) & (answer["labels"][sure][:, None] == other["labels"][None])
     return float(same.any(1).sum()), float(sure.sum())

@@ -34,13 +34,10 @@ Answer = Mapping[str, NDArray[Any]]
 
 
 def read(path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, Answer]:
-    """Read the detections of every image in a dataset.
+    """Read the detections of every image in a dataset: by key, and in the order of the file.
 
     Entries for images and classes that are excluded from the dataset by `limit=`, by `classes=` or because of an annotation error are
     ignored, and their number is logged.
-
-    Returns:
-        For each image, by key and in the order of the file: `boxes` [N, 4] xyxy in pixels, `scores` [N] and `labels` [N].
 
     Raises:
         DataError: the file can't be read, or entries are invalid; the message lists them.
@@ -113,11 +110,7 @@ class _Names:
         return cls({**short, **{key: key for key in keys}, **pictures}, {**by_name, **by_id})
 
     def checked(self, entry: Any) -> tuple[str, int | None, tuple[float, ...]]:
-        """Validate an entry and return its image key, its class index (None if excluded), and (left, top, right, bottom, score).
-
-        Raises:
-            Flaw: the entry is invalid.
-        """
+        """Return an entry's image key, its class index (None if excluded), and (left, top, right, bottom, score), or raise a `Flaw`."""
         missing = [name for name in _NEEDED if not isinstance(entry, dict) or name not in entry]
         if missing:
             raise Flaw(f"has no {' and no '.join(missing)}; expected {', '.join(_NEEDED)}")
@@ -125,10 +118,8 @@ class _Names:
         if not _is_name(picture) or picture not in self.pictures:
             raise Flaw(f"image_id is {picture!r}; the dataset has no such image")
         if not _is_name(category) or category not in self.labels:
-            known = ", ".join(str(name) for name in list(self.labels)[:8])
-            raise Flaw(
-                f"category_id is {category!r}; the dataset has no such class. Its classes are {known}{', …' * (len(self.labels) > 8)}"
-            )
+            known = ", ".join(str(name) for name in list(self.labels)[:8]) + ", …" * (len(self.labels) > 8)
+            raise Flaw(f"category_id is {category!r}; the dataset has no such class. Its classes are {known}")
         if not are_four_numbers(box):
             raise Flaw(f"bbox is {box!r}; expected four finite numbers: x, y, width, height")
         if box[2] < 0 or box[3] < 0:

@@ -9,9 +9,6 @@ from typing import ClassVar
 from zoo.errors import InputError
 from zoo.task.recipe import Recipe, check_parts
 
-_PARTS = ("flip", "flip_vertical", "light", "copy_paste")
-_RANGES = ("scale", "jitter")
-
 
 @dataclass(frozen=True)
 class DetectionRecipe(Recipe):
@@ -65,12 +62,12 @@ class DetectionRecipe(Recipe):
     )
 
     def __post_init__(self) -> None:
-        for name in _RANGES:
+        for name in ("scale", "jitter"):
             least, most = getattr(self, f"{name}_min"), getattr(self, f"{name}_max")
             if not 0.05 <= least <= most <= 8:
                 raise InputError(f"recipe: {name}_min is {least} and {name}_max {most}; expected 0.05 to 8, the smaller one first")
         super().__post_init__()
-        check_parts("recipe", 0, 1, True, **{name: getattr(self, name) for name in _PARTS})
+        check_parts("recipe", 0, 1, True, flip=self.flip, flip_vertical=self.flip_vertical, light=self.light, copy_paste=self.copy_paste)
 
 
 RECIPES: Mapping[str, DetectionRecipe] = {

@@ -16,7 +16,7 @@ from zoo.benchmarks.coco_opening import Opening, main, measure, write_annotation
 from zoo.data.dataset import Dataset
 from zoo.errors import DataError
 from zoo.task.contract import get_task
-from zoo.tasks.detection.data.coco_json import annotation_of, read_lists
+from zoo.tasks.detection.data.coco import annotation_of, read_lists
 
 
 def opened(folder: Path) -> Dataset:

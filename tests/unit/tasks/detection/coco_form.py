@@ -10,7 +10,7 @@ import numpy as np
 from zoo.task.metric import MetricResult
 from zoo.tasks.detection.data.columns import Columns, Floats, Found, Ints, Truth
 from zoo.tasks.detection.metric.metric import scored
-from zoo.tasks.detection.metric.scoring import DetectionScoring
+from zoo.tasks.detection.options import DetectionScoring
 
 
 def coco_scores(

@@ -16,10 +16,8 @@ from zoo.data.dataset import Dataset, Sample
 from zoo.errors import DataError, InputError
 from zoo.images.preprocess import Preprocess
 from zoo.task.contract import get_task
-from zoo.tasks.detection.data.outlines import Outlines
-from zoo.tasks.detection.data.scene import Scene
-from zoo.tasks.detection.training.augment import Augment
-from zoo.tasks.detection.training.copy_paste import paste
+from zoo.tasks.detection.data.coco import Outlines
+from zoo.tasks.detection.training.augment import Augment, Scene, paste
 from zoo.tasks.detection.training.recipe import DetectionRecipe
 
 SQUARE = [10, 10, 20, 10, 20, 20, 10, 20]

@@ -16,7 +16,7 @@ from zoo.images.preprocess import Preprocess
 from zoo.models.model import Model
 from zoo.task.head import HeadSpec
 from zoo.tasks.detection.model.head import FasterRCNNHead, pyramid_levels
-from zoo.tasks.detection.model.options import HEADS, DetectionOptions
+from zoo.tasks.detection.options import HEADS, DetectionOptions
 
 TRUNKS = ["resnet20", "test_resnet"]
 

@@ -21,7 +21,7 @@ from zoo.tasks.detection.metric import metric as metrics
 from zoo.tasks.detection.metric.average_precision import weighted_scores
 from zoo.tasks.detection.metric.matching import match
 from zoo.tasks.detection.metric.metric import CocoMetric
-from zoo.tasks.detection.metric.scoring import DetectionScoring, Evaluator
+from zoo.tasks.detection.options import DetectionScoring, Evaluator
 
 # output of pycocotools for its own example, with all digits
 ORACLE = (

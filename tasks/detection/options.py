@@ -1,12 +1,14 @@
-"""Options of a detector: input size, thresholds and limits of detections, and size of the head."""
+"""Options of a detector (input size, limits of detections, size of the head) and of its evaluation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from typing import Literal, get_args
 
-from zoo.errors import InputError, check_positive
+from zoo.errors import InputError, UnknownNameError, check_positive
 
+Evaluator = Literal["faster", "pycocotools"]
 SMALL_INPUT = 400
 HEADS: Mapping[str, tuple[int, int]] = {  # default of the full head, default of the light head for small inputs
     "fpn_channels": (256, 128),
@@ -76,5 +78,25 @@ class DetectionOptions:
         """Return the options with every None replaced by its default."""
         size = self.image_size or min(_SIZE, self.max_image_size or _SIZE)
         longest = round(size * _LONGEST) if self.max_image_size is None else self.max_image_size
-        open_ones = {name: sizes[size <= SMALL_INPUT] for name, sizes in HEADS.items() if getattr(self, name) is None}
-        return replace(self, image_size=size, max_image_size=longest, **open_ones)
+        head = {name: sizes[size <= SMALL_INPUT] for name, sizes in HEADS.items() if getattr(self, name) is None}
+        return replace(self, image_size=size, max_image_size=longest, **head)
+
+
+@dataclass(frozen=True)
+class DetectionScoring:
+    """Scoring options of detection.
+
+    Attributes:
+        evaluator: evaluation library: "faster" for faster-coco-eval, "pycocotools" for the reference. Both give the same scores.
+        max_dets: maximum detections per image and class used in scoring (100 in COCO, 300 in LVIS; scores with other limits aren't
+            comparable). The last AR score is named accordingly, e.g. AR300.
+    """
+
+    evaluator: Evaluator = "faster"
+    max_dets: int = 100
+
+    def __post_init__(self) -> None:
+        if self.evaluator not in get_args(Evaluator):
+            raise UnknownNameError("evaluator for detection:", str(self.evaluator), get_args(Evaluator))
+        if not isinstance(self.max_dets, int) or self.max_dets <= 10:
+            raise InputError(f"detection: max_dets is {self.max_dets!r}; expected a whole number above 10, the limit of AR10")
