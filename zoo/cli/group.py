@@ -42,10 +42,10 @@ def _imported(place: str) -> Any:
 
 @dataclass(frozen=True)
 class CommandGroup:
-    """A group of commands that start with the same word, such as `zoo data`; `commands` has them by their second word."""
+    """A group of commands that start with the same word, such as `zoo data`."""
 
-    name: str
-    commands: Mapping[str, Command]
+    name: str  # the first word
+    commands: Mapping[str, Command]  # by their second word
 
     def run(self, words: list[str]) -> int:
         """Run a command of the group with the arguments after the group's name, and return its exit status."""
