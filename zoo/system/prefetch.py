@@ -9,10 +9,9 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from typing import Generic, NoReturn, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 
@@ -94,14 +93,9 @@ def _next(source: Iterator[Job[T]]) -> Job[T] | None:
     try:
         return next(source, None)
     except Exception as error:
-        return Job(partial(_raise, error))
-
-
-def _raise(error: Exception) -> NoReturn:
-    try:
-        raise error
-    finally:
-        del error  # its traceback refers to this frame
+        failed = Future[T]()
+        failed.set_exception(error)
+        return Job(failed.result)
 
 
 def _compute_alone() -> None:
