@@ -34,7 +34,6 @@ _DLIB = np.array([(0.22549, 0.215974), (0.75476, 0.215974), (0.490127, 0.515625)
 _DLIB_PADDING = 0.25
 _FACENET_MARGIN = 14 / 160  # fraction of the crop's side, as in the evaluation of facenet-pytorch's networks
 TEMPLATES = ("arcface", "dlib", "facenet")
-_DEFAULT = "facenet"  # template of models without one
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +89,7 @@ class Looking:
 def looking(model: TaskModel, detector: object, faces: str) -> Looking:
     """Return the detector and aligner for a model. Without an alignment template, the crop is the box plus a margin."""
     size, preprocess = model.config.options["embedding_size"], model.preprocess
-    return Looking(find_finder(detector), Wanted(cast(Any, faces)), preprocess.alignment or _DEFAULT, preprocess.size_hw, size)
+    return Looking(find_finder(detector), Wanted(cast(Any, faces)), preprocess.alignment or "facenet", preprocess.size_hw, size)
 
 
 def template_points(template: str, size_hw: tuple[int, int]) -> Floats | None:
