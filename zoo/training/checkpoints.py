@@ -171,8 +171,8 @@ def _differences(name: str, before: Any, now: Any) -> Iterator[str]:
             for line in _differences(part, before.get(part), now.get(part)):
                 yield f"{name}: {line}"
     elif before != now:
-        was, is_now = ("not set" if value is None else value for value in (before, now))
-        yield f"{name} was {was}, is {is_now}"
+        old, new = ("not set" if value is None else value for value in (before, now))
+        yield f"{name} was {old}, is {new}"
 
 
 class RunLock:
