@@ -33,10 +33,7 @@ def _own_area(target: Target) -> bool:
 
 
 def write_coco(content: Content, out: Path) -> None:
-    """Write images/, and annotations/instances_<split>.json or instances.json.
-
-    Ids start at 1, and category ids follow the order of the classes.
-    """
+    """Write the images and one instances file per split. Ids start at 1, and category ids follow the order of the classes."""
     for picture in content.pictures:
         content.put(picture, out / "images" / picture.name)
     categories = [{"id": number, "name": name} for number, name in enumerate(content.classes, 1)]

@@ -82,8 +82,7 @@ def annotation_of(entry: bytes | Mapping[str, Any]) -> Mapping[str, Any]:
     """Return an annotation as in COCO's files: id, image_id, category_id, bbox (x, y, width, height), area and iscrowd."""
     if not isinstance(entry, bytes):
         return entry
-    identity, image, category, x, y, width, height, area, crowd = _ROW.unpack(entry)
-    box = [x, y, width, height]
+    identity, image, category, *box, area, crowd = _ROW.unpack(entry)
     return {"id": identity, "image_id": image, "category_id": category, "bbox": box, "area": area, "iscrowd": crowd}
 
 

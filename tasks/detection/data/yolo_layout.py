@@ -57,13 +57,12 @@ def read_yaml(file: Path) -> Mapping[Any, Any]:
     import yaml  # rarely needed
 
     try:
-        if file.stat().st_size > _MAX_YAML_BYTES:
-            raise DataError(f"{file} is larger than {_MAX_YAML_BYTES:,} bytes; expected a YAML file that describes a dataset")
-        content = yaml.load(file.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        large = file.stat().st_size > _MAX_YAML_BYTES
+        content = None if large else yaml.load(file.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (yaml.YAMLError, OSError, ValueError, RecursionError, AttributeError, TypeError, KeyError, IndexError) as error:
-        if isinstance(error, DataError):
-            raise
         raise DataError(f"{file} is not valid YAML: {' '.join(str(error).split())[:200]}") from None
+    if large:
+        raise DataError(f"{file} is larger than {_MAX_YAML_BYTES:,} bytes; expected a YAML file that describes a dataset")
     if not isinstance(content, dict):
         raise DataError(f"{file} contains a {type(content).__name__}; expected a mapping with names, train, val, …")
     return content

@@ -95,8 +95,8 @@ def _folders(ref: DataRef, root: Path, file: Path) -> list[Path]:
         if not folder.is_dir():
             raise DataError(f"data {ref.text!r}: images is {ref.options['images']!r}; there is no such folder in {root}")
         return [folder]
-    split = ref.split or file.stem.removeprefix("instances_")
     stem = file.stem.removeprefix("instances_")
+    split = ref.split or stem
     places = [root / stem, root / split, root / "images" / stem, root / "images" / split, file.parent, root / "images", root]
     return [folder for folder in dict.fromkeys(places) if folder.is_dir()]
 

@@ -18,8 +18,7 @@ from zoo.tasks.detection.datasets import SCHEMES
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _COLUMNS = ("path", *_SIDES, "label")
 _MARKS = ("iscrowd", "difficult", "area")
-# box (xyxy in pixels), class name, iscrowd, difficult, and area in square pixels; None for the area of the box
-_Object = tuple[Box, str, bool, bool, float | None]
+_Object = tuple[Box, str, bool, bool, float | None]  # as `Labelled`, with the class name instead of the label
 
 
 @dataclass

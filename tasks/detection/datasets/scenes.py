@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import cv2
 import numpy as np
@@ -82,7 +81,7 @@ def _record(seed: int, split: str, index: int) -> Record:
     return Record(f"scene-{split}-{index:04d}", partial(draw, placed, stream), _target(placed))
 
 
-@functools.cache
+@cache
 def _scans(split: str) -> list[tuple[NDArray[np.float32], int]]:
     """Return the scans of a split, each as its ink ([8, 8] float32, 0–1) and its digit."""
     from sklearn.datasets import load_digits  # takes a second to import

@@ -58,10 +58,7 @@ def weighted_scores(columns: Columns, matches: Matches, counts: Counts, max_dets
 
 
 def _by_class(columns: Columns, matches: Matches) -> Iterator[tuple[int, Ints]]:
-    """Yield every class that has objects, with its detections in descending order of score, as indices into `matches.ranked`, [D].
-
-    Detections with equal scores are in the order of their images.
-    """
+    """Yield every class with objects and its detections as indices into `matches.ranked`, [D], by descending score and by image."""
     label = columns.found.label[matches.ranked.rows]
     order = np.lexsort((-columns.found.score[matches.ranked.rows], label))
     ordered = label[order]

@@ -82,13 +82,12 @@ def scored(columns: Columns, scoring: DetectionScoring, replicates: int = 0) -> 
 
 
 def _details(columns: Columns, scoring: DetectionScoring, found: Errors, replicates: int) -> dict[str, Any]:
-    answered = len(np.unique(columns.found.picture))
     return {
         "evaluator": scoring.evaluator,
         "max_dets": scoring.max_dets,
         "objects": len(columns.truth.label),
         "detections": len(columns.found.label),
-        "pictures_without_detections": len(columns.keys) - answered,
+        "pictures_without_detections": len(columns.keys) - len(np.unique(columns.found.picture)),
         "errors": {kind: {"n": found.count(kind), "ap50_cost": found.cost[kind]} for kind in KINDS},
         "bootstrap": {"over": "pictures", "replicates": _affordable(columns, replicates)},
     }
@@ -103,7 +102,6 @@ def _replicates(columns: Columns, matches: Matches, scoring: DetectionScoring, r
     """Return the scores of each bootstrap replicate, [R] each, drawn by `zoo.evaluation.intervals.draws`."""
     if not columns.keys or not replicates:
         return {}
-    parts = [
-        weighted_scores(columns, matches, counts, scoring.max_dets) for counts in draws(len(columns.keys), _affordable(columns, replicates))
-    ]
+    drawn = draws(len(columns.keys), _affordable(columns, replicates))
+    parts = [weighted_scores(columns, matches, counts, scoring.max_dets) for counts in drawn]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

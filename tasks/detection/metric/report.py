@@ -101,9 +101,8 @@ def examples(
     wrong = matches.ranked.rows[~matches.right[:, 0, 0] & ~matches.ignored[:, 0, 0]]
     counted = np.flatnonzero(~matches.truth_ignored[:, 0])
     for place, key in enumerate(keys):
-        found = int((columns.found.picture[right] == place).sum())
-        more = int((columns.found.picture[wrong] == place).sum())
-        objects = int((columns.truth.picture[counted] == place).sum())
+        pictures = columns.found.picture[right], columns.found.picture[wrong], columns.truth.picture[counted]
+        found, more, objects = (int((each == place).sum()) for each in pictures)
         there = np.flatnonzero(columns.truth.picture == place)
         answered = np.flatnonzero(columns.found.picture == place)
         summary = f"{_counts(columns, columns.found.label[answered])}: {found} of {objects} found" + (f", {more} wrong" if more else "")

@@ -90,7 +90,7 @@ def proposal_network(strides: Sequence[int], options: DetectionOptions) -> Propo
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> Tensor:
-    """Suppress boxes that overlap a higher-scoring box of their group, and return the indices of the others, in descending order of score.
+    """Suppress boxes that overlap a higher-scoring box of their group, and return the indices of the others by descending score.
 
     The results equal those of torchvision's `batched_nms`, which is several times slower on CPUs. It is used on other devices, without a
     C++ compiler, and while a graph is exported. As in torchvision, groups are processed one after the other if there are many boxes;

@@ -91,13 +91,8 @@ class Detections:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the objects as JSON-compatible values, in descending order of score."""
-        return {
-            "key": self.key,
-            "boxes": self.boxes.tolist(),
-            "scores": self.scores.tolist(),
-            "labels": self.labels.tolist(),
-            "names": self.names,
-        }
+        arrays = {"boxes": self.boxes.tolist(), "scores": self.scores.tolist(), "labels": self.labels.tolist()}
+        return {"key": self.key, **arrays, "names": self.names}
 
 
 def equal_boxes(answer: Boxes, other: Boxes) -> tuple[float, float]:

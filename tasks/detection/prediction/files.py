@@ -68,10 +68,7 @@ def read(path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, An
 
 
 def write(path: Path, answers: Mapping[str, Answer], dataset: Dataset, classes: tuple[str, ...]) -> None:
-    """Write detections so that `read` returns identical numbers.
-
-    Images and classes are identified by the dataset's ids, or by keys and class names if it has no ids.
-    """
+    """Write detections so that `read` returns identical numbers. Without ids in the dataset, image keys and class names are written."""
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: detections are written as COCO results; expected a file ending in .json, got {path.suffix!r}")
     pictures, categories = _numbers(dataset)

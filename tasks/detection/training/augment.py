@@ -43,22 +43,18 @@ class Augment:
         """Return the sample with a transformed image and target. The exact annotated coordinates (`annotated`) are dropped."""
         pastes = self._copy_paste > 0 and float(torch.rand(())) < self._copy_paste
         scene = self._scene(sample, pastes)
-        if pastes:
-            scene = self._pasted(scene)
-        return scene.into(sample)
-
-    def _scene(self, sample: Sample, masked: bool) -> Scene:
-        size_hw = (sample.image.shape[0], sample.image.shape[1])
-        masks = self._outlines.masks(sample.target, size_hw) if masked and self._outlines is not None else None
-        return self._jitter(Scene.of(sample, masks)).changed(self._transform)
-
-    def _pasted(self, scene: Scene) -> Scene:
+        if not pastes:
+            return scene.into(sample)
         record = self._dataset.records[int(torch.randint(len(self._dataset), ()))]
         try:
             other = record.load()
-        except ImageError:
-            return scene  # the loader reports the error when it loads this image as a sample
-        return paste(scene, self._scene(other, masked=True))
+        except ImageError:  # the loader reports the error when it loads this image as a sample
+            return scene.into(sample)
+        return paste(scene, self._scene(other, masked=True)).into(sample)
+
+    def _scene(self, sample: Sample, masked: bool) -> Scene:
+        masks = self._outlines.masks(sample.target, sample.image.shape[:2]) if masked and self._outlines is not None else None
+        return self._jitter(Scene.of(sample, masks)).changed(self._transform)
 
 
 @dataclass(frozen=True)
@@ -75,10 +71,9 @@ class Scene:
     def of(cls, sample: Sample, masks: Tensor | None = None) -> Scene:
         """Create a scene from a sample and the masks of its objects, [N, H, W] bool."""
         target = as_target(sample.target, sample.key)
-        size_hw = (sample.image.shape[0], sample.image.shape[1])
         return cls(
             tv_tensors.Image(to_chw(sample.image)),
-            tv_tensors.BoundingBoxes(torch.from_numpy(target["boxes"]), format="XYXY", canvas_size=size_hw),
+            tv_tensors.BoundingBoxes(torch.from_numpy(target["boxes"]), format="XYXY", canvas_size=sample.image.shape[:2]),
             None if masks is None else tv_tensors.Mask(masks),
             torch.from_numpy(target["area"]),
             {name: array for name, array in target.items() if name not in _MOVED},

@@ -45,10 +45,9 @@ class AspectGrouped:
 
 
 def are_tall(dataset: Dataset) -> tuple[bool, ...]:
-    """Return whether each image is taller than it is wide.
+    """Return whether each image is taller than it is wide, according to the annotations, the array's shape or the file's header.
 
-    The size is taken from the annotations, the array's shape or the file's header. Images that can't be read, or that are generated on
-    demand, count as wide. If that is wrong, their batches only need more padding.
+    Images that can't be read, or that are generated on demand, count as wide. If that is wrong, their batches only need more padding.
     """
     return tuple(_is_tall(record) for record in dataset.records)
 
