@@ -11,10 +11,10 @@ import time
 from typing import get_args
 
 import numpy as np
-from zoo.tasks.detection.metric.scoring import Evaluator
 
 from zoo.tasks.detection.metric.evaluators import evaluate
 from zoo.tasks.detection.metric.metric import CocoMetric
+from zoo.tasks.detection.options import Evaluator
 
 PROMISED = 10.0  # target: minimum ratio of the evaluation times
 
