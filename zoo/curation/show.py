@@ -67,7 +67,8 @@ def _seen(key: str, image: Image, target: Any, frame_hw: tuple[int, int], classe
 
 def originals(dataset: Dataset, keys: Sequence[str]) -> dict[str, Seen]:
     """Return samples by key, neither augmented nor preprocessed: upright images, reduced to display size, with their boxes."""
-    wanted, shown = set(keys), {}
+    wanted = set(keys)
+    shown: dict[str, Seen] = {}
     for sample in (record.load() for record in dataset.records if record.key in wanted):
         height, width = sample.image.shape[:2]
         scale = min(1.0, _SIDE / max(height, width))  # many full-size photos would need too much memory

@@ -72,7 +72,7 @@ def split(
     chosen = assign(made, shares, seed)
     part_of = {member: part for group, part in zip(made, chosen, strict=True) for member in group.members}
     divided = [replace(picture, splits=(part_of[index],)) for index, picture in enumerate(content.pictures)]
-    counts: dict[str, dict[str, int]] = {name: dict.fromkeys(parts, 0) for name in classes}
+    counts = {name: dict.fromkeys(parts, 0) for name in classes}
     for index, part in part_of.items():
         for label in labels[index]:
             counts[classes[label]][part] += 1
@@ -87,8 +87,8 @@ def split(
     ready = replace(content, splits=tuple(parts), pictures=tuple(divided))
     data, _, _ = write_content(ready, target, task, source=source, pictures=pictures, lossy=lossy, progress=progress)
     opens, sizes = dict(zip(parts, data, strict=True)), Counter(picture.splits[0] for picture in divided)
-    found = {"people": Counter(chosen)} if task.data.open_set else counts
-    return Divided(opens, shares, sizes, found, len(made), tuple(opened.faults), warnings)
+    per_class = {"people": Counter(chosen)} if task.data.open_set else counts
+    return Divided(opens, shares, sizes, per_class, len(made), tuple(opened.faults), warnings)
 
 
 def _groups(names: Sequence[str], labels: Sequence[Sequence[int]], classes: int) -> list[Group]:
@@ -96,14 +96,11 @@ def _groups(names: Sequence[str], labels: Sequence[Sequence[int]], classes: int)
     members: dict[str, list[int]] = defaultdict(list)
     for index, name in enumerate(names):
         members[name].append(index)
-    return [
-        Group(
-            name,
-            tuple(positions),
-            np.bincount(np.array([label for index in positions for label in labels[index]], np.int64), minlength=classes),
-        )
-        for name, positions in members.items()
-    ]
+    made = []
+    for name, positions in members.items():
+        counted = np.array([label for index in positions for label in labels[index]], np.int64)
+        made.append(Group(name, tuple(positions), np.bincount(counted, minlength=classes)))
+    return made
 
 
 def _large(groups: Sequence[Group], shares: Mapping[str, float], total: int) -> list[str]:

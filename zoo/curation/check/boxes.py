@@ -26,7 +26,9 @@ def findings(items: Sequence[Item], facts: Sequence[Facts]) -> Iterator[Finding]
             continue
         if not len(item.boxes):
             yield Finding("no-objects", item.key, "is annotated as an image without objects")
-        found = [*_repeated(item.boxes, item.labels), *(() if fact.fault else _against(item.boxes, item.plain, fact.size_hw))]
+        found = list(_repeated(item.boxes, item.labels))
+        if not fact.fault:
+            found += _against(item.boxes, item.plain, fact.size_hw)
         for kind, index, text in found:
             left, top, right, bottom = item.boxes[index].tolist()
             shown = f"box [{left:g}, {top:g}, {right:g}, {bottom:g}] (xyxy, {item.labels[index]}) {text}"
