@@ -12,21 +12,18 @@ images, so that every learning rate schedule is completed within its time.
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.table import Table
 
 import zoo
-from zoo.benchmarks.harness.command import log, make_parser, prints_errors, report
+from zoo.benchmarks.harness.command import Flags, benchmark, data_flag, flag, log, make_table, report
 from zoo.data.dataset import Dataset
-from zoo.models.model import Model
 from zoo.task.contract import get_task
 from zoo.tasks.detection.training.recipe import DetectionRecipe
 
@@ -73,7 +70,7 @@ def repeated(dataset: Dataset, pictures: int) -> Dataset:
     return replace(dataset, records=tuple(replace(record, key=f"{record.key}#{turn}") for record, turn in chosen))
 
 
-def train(dataset: Dataset, row: Row, image_size: int, folder: Path) -> tuple[Model, float, float]:
+def train(dataset: Dataset, row: Row, image_size: int, folder: Path) -> tuple[zoo.Model, float, float]:
     """Train a new model for one epoch; return the model, the CPU time and the wall-clock time, both in seconds."""
     torch.manual_seed(0)
     model = zoo.build("resnet18", task="detection", classes=_CLASSES, image_size=image_size, **row.options)
@@ -83,23 +80,18 @@ def train(dataset: Dataset, row: Row, image_size: int, folder: Path) -> tuple[Mo
 
 
 def seconds_per_picture(dataset: Dataset, rows: Sequence[str], image_size: int, scratch: Path) -> dict[str, float]:
-    """Time each configuration several times, interleaved, and return its shortest time per image in seconds.
-
-    The minimum is used because other load only adds time.
-    """
+    """Time all configurations in turns; return their shortest times per image in seconds, because other load only adds time."""
 
     def once(name: str, turn: int) -> float:
-        seconds = [
-            train(repeated(dataset, pictures), ROWS[name], image_size, scratch / f"{name}-{turn}-{pictures}")[1]
-            for pictures in (_SHORT, _LONG)
-        ]
-        return (seconds[1] - seconds[0]) / (_LONG - _SHORT)
+        folders = {pictures: scratch / f"{name}-{turn}-{pictures}" for pictures in (_SHORT, _LONG)}
+        short, long = (train(repeated(dataset, count), ROWS[name], image_size, folder)[1] for count, folder in folders.items())
+        return (long - short) / (_LONG - _SHORT)
 
     measured = [{name: once(name, turn) for name in rows} for turn in range(_TURNS)]
     return {name: min(turn[name] for turn in measured) for name in rows}
 
 
-def run(data: Path, minutes: float, image_size: int, rows: Sequence[str], say: Callable[[str], None]) -> list[Outcome]:
+def run(data: Path, minutes: float, image_size: int, rows: Sequence[str]) -> list[Outcome]:
     """Train each configuration for `minutes` of CPU time and evaluate it. `data` is the folder that contains `bccd`."""
     torch.set_num_threads(1)
     task = get_task("detection")
@@ -108,41 +100,36 @@ def run(data: Path, minutes: float, image_size: int, rows: Sequence[str], say: C
     outcomes = []
     with tempfile.TemporaryDirectory() as scratch:
         pace = seconds_per_picture(dataset, rows, image_size, Path(scratch))
-        say(", ".join(f"{name} {seconds:.3f} s" for name, seconds in pace.items()) + " per image")
+        log(", ".join(f"{name} {seconds:.3f} s" for name, seconds in pace.items()) + " per image")
         for name in rows:
             pictures = max(_LONG, round(60 * minutes / pace[name]))
             model, seconds, clock = train(repeated(dataset, pictures), ROWS[name], image_size, Path(scratch) / name)
             scores = {part: zoo.evaluate(model, f"{cells}?split={part}", on_error="skip") for part in ("val", "test")}
             ap50 = {part: float(score["AP50"] or 0) for part, score in scores.items()}
-            outcomes.append(
-                Outcome(name, pictures, seconds, clock, ap50, {part: score.intervals["AP50"] for part, score in scores.items()})
-            )
-            say(json.dumps(asdict(outcomes[-1])))
+            intervals = {part: score.intervals["AP50"] for part, score in scores.items()}
+            outcomes.append(Outcome(name, pictures, seconds, clock, ap50, intervals))
+            log(json.dumps(asdict(outcomes[-1])))
     return outcomes
 
 
-@prints_errors("bccd_ablation")
-def main(argv: Sequence[str] | None = None) -> int:
+@benchmark(
+    data_flag("bccd/"),
+    flag("--minutes", type=float, default=5.0, help="training time of each configuration in minutes of CPU time"),
+    flag("--image-size", type=int, default=160, help="shorter side of the images in pixels"),
+    flag("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="configurations to run; all by default"),
+)
+def main(flags: Flags) -> int:
     """Run the benchmark and return the exit status: 0, or 2 if the data doesn't exist."""
-    parser = make_parser("bccd_ablation", __doc__)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder that contains bccd/")
-    parser.add_argument("--minutes", type=float, default=5.0, help="training time of each configuration in minutes of CPU time")
-    parser.add_argument("--image-size", type=int, default=160, help="shorter side of the images in pixels")
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="configurations to run; all by default")
-    flags = parser.parse_args(argv)
-    outcomes = run(flags.data, flags.minutes, flags.image_size, flags.rows, log)
-    content = {"rows": [asdict(outcome) for outcome in outcomes], "minutes": flags.minutes, "image_size": flags.image_size}
-    return report(flags.json, content, _table(outcomes, flags.minutes))
-
-
-def _table(outcomes: Sequence[Outcome], minutes: float) -> Table:
-    title = f"AP50 on BCCD after {minutes:g} minutes of one core, with 95 % confidence intervals"
-    table = Table("", "images", "CPU s", "clock s", "val", "test", title=title, title_justify="left")
+    outcomes = run(flags.data, flags.minutes, flags.image_size, flags.rows)
+    rows = []
     for outcome in outcomes:
         scores = [f"{outcome.ap50[part]:.3f} [{low:.3f}, {high:.3f}]" for part, (low, high) in outcome.intervals.items()]
-        table.add_row(outcome.name, f"{outcome.pictures}", f"{outcome.seconds:.0f}", f"{outcome.clock:.0f}", *scores)
-    return table
+        rows.append((outcome.name, f"{outcome.pictures}", f"{outcome.seconds:.0f}", f"{outcome.clock:.0f}", *scores))
+    title = f"AP50 on BCCD after {flags.minutes:g} minutes of one core, with 95 % confidence intervals"
+    table = make_table(title, ("", "images", "CPU s", "clock s", "val", "test"), rows)
+    content = {"rows": [asdict(outcome) for outcome in outcomes], "minutes": flags.minutes, "image_size": flags.image_size}
+    return report(flags.json, content, table)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import json
 import statistics
-import sys
 import tempfile
-import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from zoo.benchmarks.harness.command import in_new_process, make_parser, report
+from zoo.benchmarks.harness.command import Flags, benchmark, count_flag, in_new_process, report, timed
 
 MAX_SECONDS = 5.0
 MAX_MIB = 1024.0
@@ -40,10 +37,7 @@ class Opening:
 
 
 def write_annotations(folder: Path, pictures: int, boxes: int) -> None:
-    """Write `instances.json` with random boxes of 80 categories from a fixed seed, distributed evenly over the images.
-
-    The annotated image size is 640×480 pixels. All image files are hard links to one small file.
-    """
+    """Write `instances.json` with random boxes of 80 categories, spread evenly over images of 640×480, all links to one small file."""
     generator = np.random.default_rng(0)
     corners = generator.uniform((0, 0), (500, 350), (boxes, 2)).round(2)
     sides = generator.uniform(5, 120, (boxes, 2)).round(2)
@@ -74,34 +68,27 @@ def write_annotations(folder: Path, pictures: int, boxes: int) -> None:
 def measure(folder: Path, rounds: int) -> Opening:
     """Open the annotations in a folder `rounds` times, each time in a new process, and return the combined cost."""
     results = [in_new_process(_open, folder) for _ in range(rounds)]
-    middle = statistics.median(result.seconds for result in results)
-    added, peak = max(result.added_mib for result in results), max(result.peak_mib for result in results)
-    return replace(results[0], seconds=middle, added_mib=added, peak_mib=peak)
+    peaks = {name: max(getattr(result, name) for result in results) for name in ("added_mib", "peak_mib")}
+    return replace(results[0], seconds=statistics.median(result.seconds for result in results), **peaks)
 
 
 def _open(folder: Path) -> Opening:
-    from zoo.benchmarks.harness.machine import peak_memory_mib
+    from zoo.benchmarks.harness.measurement import peak_memory_mib
     from zoo.data.formats import open_data
     from zoo.task.contract import get_task
 
     schemes = get_task("detection").data.schemes
     assert "coco" in schemes, "imports the formats before the timing starts"
     before = peak_memory_mib()
-    start = time.perf_counter()
-    dataset = open_data(f"coco:{folder}", schemes, "detection")
-    seconds = time.perf_counter() - start
+    dataset, seconds = timed(open_data, f"coco:{folder}", schemes, "detection")
     peak = peak_memory_mib()
     boxes = sum(len(record.target["boxes"]) for record in dataset.records)
     return Opening(len(dataset), boxes, seconds, peak - before, peak)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+@benchmark(count_flag("--rounds", 3, 1, 100, "number of times the file is opened, 1 to 100"))
+def main(flags: Flags) -> int:
     """Run the benchmark and return the exit status: 0 if time and memory are below their targets, otherwise 1."""
-    parser = make_parser("coco_opening", __doc__)
-    parser.add_argument(
-        "--rounds", type=int, default=3, choices=range(1, 101), metavar="N", help="number of times the file is opened, 1 to 100"
-    )
-    flags = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as scratch:
         write_annotations(Path(scratch), pictures=5_000, boxes=500_000)
         opening = measure(Path(scratch), flags.rounds)
@@ -115,4 +102,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import math
 import statistics
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from itertools import cycle, islice
 from typing import Any
@@ -24,19 +23,16 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from zoo.benchmarks.harness.command import log, make_parser, prints_errors, report
-from zoo.benchmarks.harness.engine_flags import add_network_flags, calibration
-from zoo.benchmarks.harness.photos import photo_files
-from zoo.benchmarks.harness.timing import seconds_of
-from zoo.benchmarks.peers.roofline import peaks
+from zoo import Model, build
+from zoo.benchmarks.harness.command import Flags, benchmark, flag, log, make_table, report, timed
+from zoo.benchmarks.harness.inputs import calibration, network_flags, photo_files
+from zoo.benchmarks.harness.measurement import peaks
 from zoo.compilation.source import Source
 from zoo.engines import Runner, Tensors
 from zoo.engines.openvino import OpenVINO, Session, bytes_among
 from zoo.errors import InputError, check_positive
 from zoo.images import decoding
 from zoo.images.preprocess import ImageBatch
-from zoo.models.builder import build
-from zoo.models.model import Model
 from zoo.system.precision import EnginePrecision
 from zoo.system.progress import Progress
 
@@ -72,13 +68,14 @@ class Profile:
 
     def kinds(self) -> list[tuple[int, Layer]]:
         """Group the layers by network, kind and precision; return the number of layers and their sums for each group, slowest first."""
-        found: dict[tuple[str, str, str], tuple[int, Layer]] = {}
+        groups: dict[tuple[str, str, str], list[Layer]] = {}
         for layer in self.layers:
-            key = layer.network, layer.kind, layer.precision
-            count, total = found.get(key, (0, replace(layer, seconds=0.0, operations=0.0, bytes=0.0)))
-            sums = {name: getattr(total, name) + getattr(layer, name) for name in ("seconds", "operations", "bytes")}
-            found[key] = count + 1, replace(total, **sums)
-        return sorted(found.values(), key=lambda each: -each[1].seconds)
+            groups.setdefault((layer.network, layer.kind, layer.precision), []).append(layer)
+        found = []
+        for group in groups.values():
+            sums: dict[str, Any] = {name: sum(getattr(layer, name) for layer in group) for name in ("seconds", "operations", "bytes")}
+            found.append((len(group), replace(group[0], **sums)))
+        return sorted(found, key=lambda each: -each[1].seconds)
 
 
 @dataclass
@@ -114,7 +111,7 @@ class Counting(OpenVINO):
     """OpenVINO engine with counters. It compiles a network for every input shape, so that the sizes of all layers are known."""
 
     def __init__(self) -> None:
-        self._counted: dict[tuple[str, tuple[tuple[int, ...], ...], tuple[bool, ...]], _Counted] = {}
+        self._counted: dict[object, _Counted] = {}  # by network name, input shapes and whether the inputs are bytes
 
     def forget(self) -> None:
         """Exclude all runs so far from the result."""
@@ -127,11 +124,12 @@ class Counting(OpenVINO):
 
         def run(*inputs: Tensor) -> Tensors:
             shapes, in_bytes = tuple(tuple(each.shape) for each in inputs), bytes_among(inputs)
-            if (name, shapes, in_bytes) not in self._counted:
+            counted = self._counted.get((name, shapes, in_bytes))
+            if counted is None:
                 fixed = converted.clone()
                 fixed.reshape(dict(enumerate(map(list, shapes))))
-                self._counted[name, shapes, in_bytes] = _Counted(name, Session(fixed, precision, threads, in_bytes, PERF_COUNT=True))
-            counted = self._counted[name, shapes, in_bytes]
+                counted = _Counted(name, Session(fixed, precision, threads, in_bytes, PERF_COUNT=True))
+                self._counted[name, shapes, in_bytes] = counted
             counted.runs += 1
             return counted.session(*inputs)
 
@@ -168,10 +166,7 @@ def _info(node: Any) -> dict[str, str]:
 
 
 def profile(model: Model, batch: ImageBatch, precision: EnginePrecision, rounds: int, data: object = None) -> Profile:
-    """Compile a model with OpenVINO, run it `rounds` times on a batch, and measure the time of its layers.
-
-    `data` is the calibration data for int8.
-    """
+    """Compile a model with OpenVINO (calibrated on `data` for int8), run it on a batch `rounds` times, and time its layers."""
     check_positive("profile", rounds=rounds)
     missing = OpenVINO.missing()
     if missing is not None:
@@ -180,35 +175,29 @@ def profile(model: Model, batch: ImageBatch, precision: EnginePrecision, rounds:
     compiled = Source.of(model, data, "raise", log, Progress(enabled=False)).compiled(engine, precision)
     compiled(batch)
     engine.forget()
-    seconds = [seconds_of(lambda: compiled(batch)) for _ in range(rounds)]
+    seconds = [timed(compiled, batch)[1] for _ in range(rounds)]
     return Profile(statistics.mean(seconds), engine.layers())
 
 
-def _batch(model: Model, photos: Iterable[decoding.Image], side: int) -> ImageBatch:
-    """Resize photos to an aspect ratio of 4:3, so that no padding is needed, and preprocess them."""
-    size = (round(side * 4 / 3), side)
-    return model.preprocess.batch([np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), np.uint8) for photo in photos])
-
-
-@prints_errors("engine_profile")
-def main(argv: Sequence[str] | None = None) -> int:
+@benchmark(
+    flag("--task", default="classification", help="task of the model: classification, detection or face"),
+    flag("--side", type=int, default=224, help="shorter side of the images in pixels"),
+    flag("--rounds", type=int, default=20, help="number of measured calls"),
+    flag("--layers", type=int, default=5, help="number of the slowest layers to list individually"),
+    *network_flags("bf16"),
+)
+def main(flags: Flags) -> int:
     """Run the benchmark and return the exit status: 0, or 2 if the input is invalid or OpenVINO isn't installed."""
-    parser = make_parser("engine_profile", __doc__)
-    parser.add_argument("--task", default="classification", help="task of the model: classification, detection or face")
-    parser.add_argument("--side", type=int, default=224, help="shorter side of the images in pixels")
-    parser.add_argument("--rounds", type=int, default=20, help="number of measured calls")
-    parser.add_argument("--layers", type=int, default=5, help="number of the slowest layers to list individually")
-    add_network_flags(parser, precision="bf16")
-    flags = parser.parse_args(argv)
     count = 16 if flags.batch_size is None else flags.batch_size
     check_positive("profile", batch_size=count, side=flags.side)
     torch.manual_seed(0)
     options: dict[str, Any] = {"max_image_size": 2 * flags.side} if flags.task == "detection" else {}
     classes = None if flags.task == "face" else [f"class {index}" for index in range(80)]
     model = build(flags.backbone, flags.task, classes=classes, image_size=flags.side, **options)
-    photos = islice(cycle(map(decoding.read, photo_files(flags.photos)[:count])), count)
-    found = profile(model, _batch(model, photos, flags.side), flags.precision, flags.rounds, calibration(flags))
-    rates = peaks()
+    size = (round(flags.side * 4 / 3), flags.side)  # with an aspect ratio of 4:3, no model pads the images
+    photos = [cv2.resize(decoding.read(path), size, interpolation=cv2.INTER_AREA) for path in photo_files(flags.photos)[:count]]
+    batch = model.preprocess.batch([np.asarray(photo, np.uint8) for photo in islice(cycle(photos), count)])
+    found, rates = profile(model, batch, flags.precision, flags.rounds, calibration(flags)), peaks()
     what = f"{flags.task}, {flags.backbone}, openvino, {flags.precision}, {count} images of {flags.side}"
     shown = ", ".join(f"{name} {rate / 1e9:.0f}" for name, rate in rates.items() if rate is not None)
     speed = f"peak performance of matrix multiplication in 10⁹ operations per second: {shown}; {torch.get_num_threads()} threads"
@@ -218,9 +207,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _table(found: Profile, rates: dict[str, float | None], what: str, longest: int) -> Table:
     headings = ("layers", "", "time", "of the call", "10⁹ operations", "10⁹ op/s", "of the peak", "MB", "GB/s")
-    table = Table(*headings, title=f"{what}: {1e3 * found.call_s:.1f} ms per call", title_justify="left")
-    for count, total in found.kinds():
-        table.add_row(f"{total.network}: {total.kind}, {total.precision}", f"{count}", *_figures(total, found.call_s, rates))
+    kinds = (
+        (f"{total.network}: {total.kind}, {total.precision}", f"{count}", *_figures(total, found.call_s, rates))
+        for count, total in found.kinds()
+    )
+    table = make_table(f"{what}: {1e3 * found.call_s:.1f} ms per call", headings, kinds)
     table.add_row("everything else", "", f"{1e3 * found.rest_s:.1f} ms", f"{100 * found.rest_s / found.call_s:.1f} %")
     table.add_section()
     for layer in sorted(found.layers, key=lambda each: -each.seconds)[: max(0, longest)]:
@@ -238,4 +229,4 @@ def _figures(layer: Layer, call_s: float, rates: dict[str, float | None]) -> tup
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

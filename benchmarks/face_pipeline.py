@@ -9,9 +9,7 @@ run alternately for every photo.
 
 from __future__ import annotations
 
-import os
 import statistics
-import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -22,16 +20,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from rich.table import Table
 
-from zoo.benchmarks.harness.command import make_parser, prints_errors, report, torch_threads
-from zoo.benchmarks.harness.photos import photo_files
-from zoo.benchmarks.harness.timing import seconds_of
-from zoo.benchmarks.peers.ours import with_weights
-from zoo.compilation.compile import compile
+from zoo import Model, compile, predict
+from zoo.benchmarks.harness.command import Flags, benchmark, flag, make_table, report, threads_flag, timed, torch_threads
+from zoo.benchmarks.harness.inputs import photo_files
+from zoo.benchmarks.peers.shared import with_weights
 from zoo.errors import check_positive
 from zoo.images import decoding
-from zoo.prediction.predict import predict
 from zoo.tasks.face.detection.mtcnn import MTCNN
 
 PROMISED = 2.0  # target: minimum ratio of photos per second
@@ -107,76 +102,73 @@ class Theirs:
         return Answer(np.asarray(boxes[order], np.float64), rows[order].astype(np.float64))
 
 
-class Ours:
-    """The zoo's pipeline with the weights of facenet-pytorch's network. `model` may be replaced with its compiled version."""
+def ours(model: Model) -> Callable[[Pixels], Answer]:
+    """Return the zoo's pipeline, a function that returns the faces of one photo."""
+    detector = MTCNN(threshold=_THRESHOLD)
 
-    def __init__(self, network: Any, engine: str = "eager") -> None:
-        self.model = with_weights("inception_resnet_v1", "face", network)
-        if engine != "eager":
-            self.model = compile(self.model, engine, "fp32")
-        self._detector = MTCNN(threshold=_THRESHOLD)
-
-    def __call__(self, image: Pixels) -> Answer:
-        """Return the faces of one photo."""
-        (found,) = predict(self.model, image, detector=self._detector, device="cpu")
+    def answer(image: Pixels) -> Answer:
+        (found,) = predict(model, image, detector=detector, device="cpu")
         faces: Any = found
         return Answer(faces.boxes.astype(np.float64), faces.embeddings.astype(np.float64))
+
+    return answer
 
 
 def compare(photos: Sequence[tuple[str, Pixels]], rounds: int, engine: str = "eager") -> Comparison:
     """Time both pipelines alternately on every photo, given as name and RGB image, after one warm-up call each."""
     check_positive("face_pipeline", rounds=rounds)
     theirs = Theirs()
-    ours = Ours(theirs.network, engine)
-    return Comparison(tuple(_photo(name, image, theirs, ours, rounds) for name, image in photos))
+    model = with_weights("inception_resnet_v1", "face", theirs.network)
+    mine = ours(model if engine == "eager" else compile(model, engine, "fp32"))
+    return Comparison(tuple(_photo(name, image, theirs, mine, rounds) for name, image in photos))
+
+
+def difference(a: Answer, b: Answer) -> tuple[float, float]:
+    """Return the largest differences of box edges in pixels and of embeddings; infinite if the numbers of faces differ."""
+    if len(a.boxes) != len(b.boxes):
+        return float("inf"), float("inf")
+    rows = np.linalg.norm(a.embeddings - b.embeddings, axis=1)
+    return float(np.abs(a.boxes - b.boxes).max(initial=0)), float(rows.max(initial=0))
 
 
 def _photo(name: str, image: Pixels, theirs: Callable[[Pixels], Answer], ours: Callable[[Pixels], Answer], rounds: int) -> PhotoCost:
+    pipelines = theirs, ours
     a, b = theirs(image), ours(image)
-    calls = (lambda: theirs(image), lambda: ours(image))
     times: tuple[list[float], list[float]] = ([], [])
     for turn in range(rounds):
         for side in (0, 1) if turn % 2 else (1, 0):
-            times[side].append(1000 * seconds_of(calls[side]))
-    same = len(a.boxes) == len(b.boxes)
-    boxes = float(np.abs(a.boxes - b.boxes).max(initial=0)) if same else float("inf")
-    rows = float(np.linalg.norm(a.embeddings - b.embeddings, axis=1).max(initial=0)) if same else float("inf")
-    return PhotoCost(name, image.shape[:2], len(a.boxes), statistics.median(times[0]), statistics.median(times[1]), boxes, rows)
+            times[side].append(1000 * timed(pipelines[side], image)[1])
+    return PhotoCost(name, image.shape[:2], len(a.boxes), *map(statistics.median, times), *difference(a, b))
 
 
-@prints_errors("face_pipeline")
-def main(argv: Sequence[str] | None = None) -> int:
+@benchmark(
+    flag("--photos", type=Path, default=Path("../shared/data/portraits"), help="folder of photos"),
+    flag("--rounds", type=int, default=5, help="number of timed runs of each pipeline per photo"),
+    flag("--engine", default="eager", help="engine that runs the zoo's network in float32, as in zoo.compile"),
+    threads_flag(),
+)
+def main(flags: Flags) -> int:
     """Run the benchmark and return the exit status: 0 if speed and boxes meet their targets, 1 if not, 2 if the input is invalid."""
-    parser = make_parser("face_pipeline", __doc__)
-    parser.add_argument("--photos", type=Path, default=Path("../shared/data/portraits"), help="folder of photos")
-    parser.add_argument("--rounds", type=int, default=5, help="number of timed runs of each pipeline per photo")
-    parser.add_argument("--engine", default="eager", help="engine that runs the zoo's network in float32, as in zoo.compile")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="number of torch threads")
-    flags = parser.parse_args(argv)
     check_positive("face_pipeline", threads=flags.threads)
     with torch_threads(flags.threads):
-        comparison = compare([(path.name, decoding.read(path)) for path in photo_files(flags.photos)], flags.rounds, flags.engine)
-    about = {"ratio": comparison.ratio, "boxes": comparison.boxes, "met": comparison.met}
+        found = compare([(path.name, decoding.read(path)) for path in photo_files(flags.photos)], flags.rounds, flags.engine)
+    about = {"ratio": found.ratio, "boxes": found.boxes, "met": found.met}
     setting = {"threads": flags.threads, "rounds": flags.rounds, "engine": flags.engine}
     verdict = (
-        f"{comparison.ratio:.2f} times the photos per second (target: {PROMISED:g}), boxes within {comparison.boxes:.4f} pixels "
-        f"(target: {PIXEL:g}): {'met' if comparison.met else 'not met'}"
+        f"{found.ratio:.2f} times the photos per second (target: {PROMISED:g}), boxes within {found.boxes:.4f} pixels "
+        f"(target: {PIXEL:g}): {'met' if found.met else 'not met'}"
     )
-    table = _table(comparison, flags.threads, flags.rounds)
-    return report(flags.json, {**asdict(comparison), **about, **setting}, table, verdict, met=comparison.met)
+    title = f"detect, align and embed on {flags.threads} threads, medians of {flags.rounds}"
+    headings = ("photo", "size", "faces", "facenet-pytorch", "zoo", "times as fast", "boxes differ by", "embeddings by")
+    table = make_table(title, headings, map(_row, found.photos))
+    return report(flags.json, {**asdict(found), **about, **setting}, table, verdict, met=found.met)
 
 
-def _table(comparison: Comparison, threads: int, rounds: int) -> Table:
-    table = Table(
-        "photo", "size", "faces", "facenet-pytorch", "zoo", "times as fast", "boxes differ by", "embeddings by",
-        title=f"detect, align and embed on {threads} threads, medians of {rounds}", title_justify="left",
-    )  # fmt: skip
-    for photo in comparison.photos:
-        height, width = photo.size_hw
-        times = (f"{photo.theirs_ms:.0f} ms", f"{photo.ours_ms:.0f} ms", f"{photo.theirs_ms / photo.ours_ms:.2f}")
-        table.add_row(photo.name, f"{width}×{height}", str(photo.faces), *times, f"{photo.boxes:.4f} px", f"{photo.embeddings:.1e}")
-    return table
+def _row(photo: PhotoCost) -> tuple[str, ...]:
+    height, width = photo.size_hw
+    times = (f"{photo.theirs_ms:.0f} ms", f"{photo.ours_ms:.0f} ms", f"{photo.theirs_ms / photo.ours_ms:.2f}")
+    return photo.name, f"{width}×{height}", str(photo.faces), *times, f"{photo.boxes:.4f} px", f"{photo.embeddings:.1e}"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

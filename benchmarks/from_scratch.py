@@ -14,14 +14,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
-from rich.table import Table
 from timm.data import create_transform
 from timm.loss import LabelSmoothingCrossEntropy
 from timm.optim import create_optimizer_v2
@@ -29,14 +27,11 @@ from timm.scheduler import create_scheduler_v2
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
-from zoo.benchmarks.harness.command import make_parser, prints_errors, report
+from zoo import Model, build, evaluate, train
+from zoo.benchmarks.harness.command import Flags, benchmark, data_flag, flag, make_table, report
 from zoo.errors import DataError
-from zoo.evaluation.evaluate import evaluate
-from zoo.models.builder import build
-from zoo.models.model import Model
 from zoo.system.hardware import place
-from zoo.tasks.classification.recipe import RECIPES
-from zoo.training.train import train
+from zoo.tasks.classification.options import RECIPES
 
 _SIDES = ("zoo", "timm")
 _RESERVE = 0.97  # fraction of the remaining time that is used, because the time of an epoch varies
@@ -103,10 +98,7 @@ def _result(model: Model, data: Path, epochs: int, seconds: float) -> dict[str, 
 
 
 def both(data: Path, minutes: float) -> dict[str, dict[str, Any]]:
-    """Run both trainings at the same time in separate processes and return their results by name.
-
-    A process that fails prints its error to standard error.
-    """
+    """Run both trainings at the same time in separate processes, which print errors themselves; return their results by name."""
     if not (data / "cifar10" / "train").is_dir():
         raise DataError(f"{data} contains no folder cifar10/train; pass the folder that contains it as --data")
     words = [sys.executable, "-m", "zoo.benchmarks.from_scratch", "--data", str(data), "--minutes", str(minutes), "--side"]
@@ -118,33 +110,26 @@ def both(data: Path, minutes: float) -> dict[str, dict[str, Any]]:
     return {name: json.loads(answer) for name, answer in answers.items()}
 
 
-@prints_errors("from_scratch")
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark and return the exit status.
-
-    It is 0 if the zoo's top-1 accuracy is at least that of the timm loop, 1 if it is lower, and 2 if the data doesn't exist.
-    """
-    parser = make_parser("from_scratch", __doc__)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder that contains cifar10/")
-    parser.add_argument("--minutes", type=float, default=5.0, help="training time of each training in minutes")
-    parser.add_argument("--side", choices=_SIDES, help="run only this training and print its result as JSON")
-    flags = parser.parse_args(argv)
+@benchmark(
+    data_flag("cifar10/"),
+    flag("--minutes", type=float, default=5.0, help="training time of each training in minutes"),
+    flag("--side", choices=_SIDES, help="run only this training and print its result as JSON"),
+)
+def main(flags: Flags) -> int:
+    """Run the benchmark; return 0 if the zoo's top-1 accuracy is at least timm's, 1 if not, and 2 if the data doesn't exist."""
     if flags.side:
         torch.set_num_threads(1)
         print(json.dumps((train_zoo if flags.side == "zoo" else train_timm)(flags.data, flags.minutes)))
         return 0
     results = both(flags.data, flags.minutes)
-    return report(flags.json, results, _table(results, flags.minutes), met=results["zoo"]["top1"] >= results["timm"]["top1"])
-
-
-def _table(results: dict[str, dict[str, Any]], minutes: float) -> Table:
-    title = f"ResNet-20 from random weights, 6,000 images of CIFAR-10, {minutes:g} minutes on one thread"
-    table = Table("", "top1", "95 %", "epochs", "seconds", title=title, title_justify="left")
-    for name, result in results.items():
-        low, high = result["interval"]
-        table.add_row(name, f"{result['top1']:.4f}", f"{low:.4f}–{high:.4f}", str(result["epochs"]), f"{result['seconds']:.0f}")
-    return table
+    rows = [
+        (name, f"{found['top1']:.4f}", "–".join(f"{end:.4f}" for end in found["interval"]), str(found["epochs"]), f"{found['seconds']:.0f}")
+        for name, found in results.items()
+    ]
+    title = f"ResNet-20 from random weights, 6,000 images of CIFAR-10, {flags.minutes:g} minutes on one thread"
+    table = make_table(title, ("", "top1", "95 %", "epochs", "seconds"), rows)
+    return report(flags.json, results, table, met=results["zoo"]["top1"] >= results["timm"]["top1"])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -9,9 +9,7 @@ is that of the whole `zoo.train` call. The evaluation on the test images with `z
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
@@ -19,15 +17,12 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from zoo.benchmarks.harness.command import make_parser, prints_errors, report
+from zoo import build, evaluate, train
+from zoo.benchmarks.harness.command import Flags, benchmark, count_flag, data_flag, flag, report
 from zoo.data.dataset import Dataset
 from zoo.data.formats import open_data
-from zoo.evaluation.evaluate import evaluate
-from zoo.models.builder import build
-from zoo.models.model import Model
 from zoo.tasks.classification.datasets import SCHEMES
-from zoo.tasks.classification.recipe import ClassificationRecipe
-from zoo.training.train import train
+from zoo.tasks.classification.options import ClassificationRecipe
 
 PROMISED = 20.0  # target: minimum speed-up by the cache of a run that has to compute the features
 AGREEMENT = 1e-3  # maximum difference between the scores with and without the cache
@@ -45,13 +40,7 @@ class Side:
 
 
 def pictures(folder: Path, samples: int | None, classes: int) -> Dataset:
-    """Open a CIFAR-10 split as a dataset.
-
-    Args:
-        folder: folder of the split.
-        samples: number of images, distributed evenly over the classes; None for all.
-        classes: 10 for CIFAR-10's classes, 2 for animals and vehicles.
-    """
+    """Open a CIFAR-10 split with 10 classes or 2 (animals, vehicles); take `samples` images, evenly from the classes, or all for None."""
     data = open_data(f"folder:{folder}", SCHEMES, "classification")
     count = min(samples or len(data), len(data))
     chosen = replace(data, records=tuple(data.records[place] for place in np.linspace(0, len(data) - 1, count).astype(int)))
@@ -60,54 +49,33 @@ def pictures(folder: Path, samples: int | None, classes: int) -> Dataset:
     return chosen.with_targets(lambda label: int(data.classes[label] not in _ANIMALS), ("animal", "vehicle"))
 
 
-def run(folder: Path, classes: int, epochs: int, samples: int | None, say: bool = True) -> list[Side]:
-    """Train a head with an empty cache, with a filled cache and without a cache.
-
-    Args:
-        folder: folder that contains `cifar10/train`, `cifar10/test` and `weights`.
-        classes: number of classes, 10 or 2.
-        epochs: number of epochs of each run.
-        samples: maximum number of training images and of test images; None for all.
-        say: whether to print the result of each run.
-    """
+def run(folder: Path, classes: int, epochs: int, samples: int | None, quiet: bool) -> list[Side]:
+    """Train a head with an empty cache, with a filled one and without, on at most `samples` images; print each result unless `quiet`."""
     data, test = (pictures(folder / "cifar10" / part, samples, classes) for part in ("train", "test"))
     recipe = replace(_RECIPE, epochs=epochs)
     sides = []
     with tempfile.TemporaryDirectory() as scratch, patch.dict(os.environ, ZOO_CACHE=scratch):
         for name, feature_cache in (("features computed once", True), ("features found", True), ("no cache", False)):
-            model, out = _fresh(folder / "weights" / "resnet56-4bfd9763.th", data), Path(scratch) / "runs" / name
-            done = train(model, data, None, replace(recipe, feature_cache=feature_cache), out)
+            torch.manual_seed(0)
+            model = build("resnet56", classes=data.classes, weights=folder / "weights" / "resnet56-4bfd9763.th", say=lambda text: None)
+            done = train(model, data, None, replace(recipe, feature_cache=feature_cache), Path(scratch) / "runs" / name)
             top1 = evaluate(done.model, test, replicates=0)["top1"]
             assert top1 is not None, "the dataset has images"
             sides.append(Side(name, done.seconds, top1))
-            if say:
+            if not quiet:
                 print(f"{name}: {done.seconds:.1f} s, top-1 {top1:.4f}", flush=True)
     return sides
 
 
-def _fresh(weights: Path, data: Dataset) -> Model:
-    torch.manual_seed(0)
-    return build("resnet56", classes=data.classes, weights=weights, say=lambda text: None)
-
-
-@prints_errors("frozen_trunk")
-def main(argv: Sequence[str] | None = None) -> int:
+@benchmark(
+    data_flag("cifar10/ and weights/"),
+    flag("--classes", type=int, default=2, choices=(2, 10), help="number of classes: 10 for CIFAR-10's, 2 for animals and vehicles"),
+    count_flag("--epochs", 30, 1, 1000, "number of epochs of each run"),
+    count_flag("--samples", None, 10, 6000, "maximum number of training images and of test images, 10 to 6,000; all by default"),
+)
+def main(flags: Flags) -> int:
     """Run the benchmark and return the exit status: 0 if all targets are met, 1 if not, 2 if the data doesn't exist."""
-    parser = make_parser("frozen_trunk", __doc__)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder that contains cifar10/ and weights/")
-    parser.add_argument(
-        "--classes", type=int, default=2, choices=(2, 10), help="number of classes: 10 for CIFAR-10's, 2 for animals and vehicles"
-    )
-    parser.add_argument("--epochs", type=int, default=30, choices=range(1, 1001), metavar="N", help="number of epochs of each run")
-    parser.add_argument(
-        "--samples",
-        type=int,
-        choices=range(10, 6001),
-        metavar="N",
-        help="maximum number of training images and of test images, 10 to 6,000; all by default",
-    )
-    flags = parser.parse_args(argv)
-    sides = run(flags.data, flags.classes, flags.epochs, flags.samples, say=not flags.json)
+    sides = run(flags.data, flags.classes, flags.epochs, flags.samples, quiet=flags.json)
     first, found, slow = sides
     ratio, apart = slow.seconds / first.seconds, abs(slow.top1 - first.top1)
     kept = ratio >= PROMISED and apart <= AGREEMENT
@@ -120,4 +88,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

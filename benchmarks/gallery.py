@@ -6,34 +6,12 @@ comparison in float64. To test `kill -9`, a process that adds ten rows per trans
 it reported as committed must then be present, and no transaction may be incomplete. To test concurrency, several processes add rows at the
 same time.
 
-Measured with 100,000 vectors on two shared cores (load average 5 to 6: times vary by a factor of two between runs):
-
-    store             dimensions  warm search  first search   on disk   rows/s   of one row/s
-    zoo                      128        11 ms        439 ms     61 MB    5,700             73
-    sqlite-vec 0.1.9         128        57 ms         60 ms     54 MB   51,900             64
-    lancedb 0.40             128       194 ms        462 ms     51 MB  272,600            234
-    zoo                      512        36 ms      2,595 ms    239 MB    8,400            138
-    sqlite-vec               512       350 ms        369 ms    208 MB   13,300             39
-    lancedb                  512       823 ms        917 ms    205 MB   62,000            119
-    postgres, pgvector 0.8.5 128       158 ms        254 ms         –      960            336
-    postgres                 512       655 ms        871 ms         –      730             81
-    zoo, 1,000,000 rows      128       145 ms      7,573 ms    616 MB    7,200            270
-
-All searches were exact: zoo in 1,000 of 1,000 probes, PostgreSQL in 50 of 50, the others in 100 of 100. Neither zoo nor sqlite-vec nor
-LanceDB lost data when processes were killed five times, or with four concurrent writers.
-
-The embedded default is therefore SQLite with the vectors in one NumPy matrix: SQLite guarantees consistency across processes and crashes,
-and the search is by far the fastest. It adds no dependency, whereas apsw and sqlite-vec are 3.7 + 0.2 MB of wheels (MIT or Apache 2.0;
-apsw: any licence approved by the OSI) and LanceDB is 75 MB, 187 MB installed, with pyarrow and pydantic (Apache 2.0). In addition, many
-Python builds, pyenv's among them, have a sqlite3 without loadable extensions, so sqlite-vec would need a second SQLite. The drawbacks are
-memory (4 bytes per number), slower enrolment (faces are checked and checksummed one by one), and a first search that reads the whole file;
-later searches read only new rows.
+docs/benchmarks.md lists the measured figures and the reasons for the default store.
 """
 
 from __future__ import annotations
 
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -43,9 +21,8 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from zoo.benchmarks.gallery_safety import Safety, torment
-from zoo.benchmarks.gallery_stores import KEEPERS, Vectors, bytes_in, exact, installed, load
-from zoo.benchmarks.harness.command import in_new_process, make_parser, prints_errors, report
+from zoo.benchmarks.gallery_stores import KEEPERS, Safety, Vectors, bytes_in, exact, installed, load, torment
+from zoo.benchmarks.harness.command import Flags, benchmark, flag, in_new_process, make_table, report, timed
 from zoo.errors import InputError, check_positive
 
 PROMISED_MS = 20.0  # target: maximum time of a search among 100,000 128-dimensional vectors in milliseconds
@@ -110,22 +87,12 @@ def fill(name: str, place: str, setting: Setting) -> tuple[float, float]:
 
 
 def search(name: str, place: str, setting: Setting) -> tuple[float, float, int]:
-    """Search for all probes in a filled store.
-
-    Returns:
-        The milliseconds of the first search, the median milliseconds of later searches, and the number of exact results.
-    """
+    """Return the milliseconds of the first search in a filled store, the median of later searches, and the number of exact results."""
     rows, probes = vectors(setting)
-    opened = load(name)
-    start = time.perf_counter()
-    keeper = opened(place, setting.size)
-    answers = [keeper.nearest(probes[0], _TOP)]
-    times = [time.perf_counter() - start]
-    for probe in probes[1:]:
-        start = time.perf_counter()
-        answers.append(keeper.nearest(probe, _TOP))
-        times.append(time.perf_counter() - start)
-    right = sum(answer == expected for answer, expected in zip(answers, exact(probes, rows, _TOP), strict=True))
+    keeper, opening = timed(load(name), place, setting.size)
+    found = [timed(keeper.nearest, probe, _TOP) for probe in probes]
+    times = [opening + found[0][1], *(seconds for _, seconds in found[1:])]
+    right = sum(answer == expected for (answer, _), expected in zip(found, exact(probes, rows, _TOP), strict=True))
     return times[0] * 1000, statistics.median(times[1 : _TIMED + 1] or times) * 1000, right
 
 
@@ -137,38 +104,36 @@ def measure(name: str, place: str, setting: Setting) -> Cost:
 
 
 def met(costs: Sequence[Cost], safeties: Sequence[Safety], setting: Setting) -> bool:
-    """Return whether the zoo's gallery returns exact results, loses no data, and meets the target time.
-
-    The target time applies to 128-dimensional vectors, up to 100,000 of them.
-    """
+    """Return whether the zoo's gallery is exact, loses no data and meets the target time, which applies to 100,000 vectors of size 128."""
     own = [cost for cost in costs if cost.name == "zoo"]
     fast = all(cost.warm_ms <= PROMISED_MS for cost in own if cost.size <= PROMISED_SIZE and setting.rows <= PROMISED_ROWS)
     return fast and all(cost.exact == setting.probes for cost in own) and all(one.safe for one in safeties if one.name == "zoo")
 
 
-@prints_errors("gallery")
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark and return the exit status: 0 if the zoo's gallery meets all targets, 1 if not, 2 if a flag is invalid."""
-    parser = make_parser("gallery", __doc__)
-    parser.add_argument("--rows", type=int, default=PROMISED_ROWS, help="number of stored vectors")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[128, 512], help="dimensions of the vectors")
-    parser.add_argument("--probes", type=int, default=1000, help="number of searches, each compared with an exhaustive search in float64")
-    parser.add_argument("--kills", type=int, default=5, help="number of times a writing process is killed")
-    parser.add_argument("--writers", type=int, default=4, help="number of concurrent writers")
-    stores = [name for name in KEEPERS if name != "postgres"]
-    parser.add_argument("--keepers", nargs="+", choices=stores, help="stores to measure; all that are installed by default")
-    parser.add_argument(
+_STORES = [name for name in KEEPERS if name != "postgres"]
+
+
+@benchmark(
+    flag("--rows", type=int, default=PROMISED_ROWS, help="number of stored vectors"),
+    flag("--sizes", type=int, nargs="+", default=[128, 512], help="dimensions of the vectors"),
+    flag("--probes", type=int, default=1000, help="number of searches, each compared with an exhaustive search in float64"),
+    flag("--kills", type=int, default=5, help="number of times a writing process is killed"),
+    flag("--writers", type=int, default=4, help="number of concurrent writers"),
+    flag("--keepers", nargs="+", choices=_STORES, help="stores to measure; all that are installed by default"),
+    flag(
         "--postgres",
         metavar="ADDRESS",
         nargs="+",
         default=[],
-        help="addresses of empty PostgreSQL databases with pgvector, one for each of --sizes",
-    )
-    flags = parser.parse_args(argv)
+        help="addresses of empty PostgreSQL databases with pgvector, one for each size",
+    ),
+)
+def main(flags: Flags) -> int:
+    """Run the benchmark and return the exit status: 0 if the zoo's gallery meets all targets, 1 if not, 2 if a flag is invalid."""
     settings = [Setting(flags.rows, size, flags.probes, flags.kills, flags.writers) for size in flags.sizes]
     if flags.postgres and len(flags.postgres) != len(settings):
         raise InputError(f"gallery: {len(flags.postgres)} databases for {len(settings)} sizes; expected one database for each size")
-    names = flags.keepers or [name for name in stores if installed(name)]
+    names = flags.keepers or [name for name in _STORES if installed(name)]
     costs, safeties = [], []
     for number, setting in enumerate(settings):
         for name in names:
@@ -180,25 +145,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory() as place:
             safeties.append(torment(name, place, settings[0].size, flags.kills, flags.writers, settings[0].seed))
     good = met(costs, safeties, settings[0])
-    content = {
-        "costs": [asdict(cost) for cost in costs],
-        "safety": [{**asdict(one), "safe": one.safe} for one in safeties],
-        "met": good,
-        "setting": {**asdict(settings[0]), "size": flags.sizes},
-    }
+    safety, about = [{**asdict(one), "safe": one.safe} for one in safeties], {**asdict(settings[0]), "size": flags.sizes}
+    content = {"costs": [asdict(cost) for cost in costs], "safety": safety, "met": good, "setting": about}
     return report(flags.json, content, *_shown(costs, safeties, settings[0], good), met=good, width=120)
 
 
 def _shown(costs: Sequence[Cost], safeties: Sequence[Safety], setting: Setting, good: bool) -> Iterator[Table | str]:
-    table = Table(
-        "store", "dimensions", "rows/s", "single/s", "on disk", "first search", "warm search", f"exact of {setting.probes}",
-        title=f"{setting.rows} vectors, {_TOP} nearest by Euclidean distance; warm: median of {_TIMED}", title_justify="left",
-    )  # fmt: skip
-    for cost in costs:
-        disk = "–" if cost.megabytes is None else f"{cost.megabytes:.0f} MB"
-        rates = f"{cost.add_rate:.0f}", f"{cost.single_rate:.0f}"
-        table.add_row(cost.name, str(cost.size), *rates, disk, f"{cost.first_ms:.0f} ms", f"{cost.warm_ms:.1f} ms", str(cost.exact))
-    yield table
+    title = f"{setting.rows} vectors, {_TOP} nearest by Euclidean distance; warm: median of {_TIMED}"
+    heads = ("store", "dimensions", "rows/s", "single/s", "on disk", "first search", "warm search", f"exact of {setting.probes}")
+    yield make_table(title, heads, map(_row, costs))
     for one in safeties:
         yield (
             f"{one.name}: {setting.kills} kills -9: {one.lost} transactions lost, {one.halves} partial, {one.unreadable} unreadable; "
@@ -208,5 +163,11 @@ def _shown(costs: Sequence[Cost], safeties: Sequence[Safety], setting: Setting, 
     yield f"target for zoo: exact results, no data lost, {PROMISED_MS:g} ms with {size}: {verdict}"
 
 
+def _row(cost: Cost) -> tuple[str, ...]:
+    disk = "–" if cost.megabytes is None else f"{cost.megabytes:.0f} MB"
+    times = f"{cost.first_ms:.0f} ms", f"{cost.warm_ms:.1f} ms"
+    return cost.name, str(cost.size), f"{cost.add_rate:.0f}", f"{cost.single_rate:.0f}", disk, *times, str(cost.exact)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -10,10 +10,9 @@ from __future__ import annotations
 import contextlib
 import os
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,13 +21,12 @@ import cv2
 import numpy as np
 import torch
 from PIL import Image
-from rich.table import Table
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from zoo.benchmarks.harness.command import make_parser, prints_errors, report
-from zoo.benchmarks.harness.photos import link_files, photo_files
+from zoo.benchmarks.harness.command import Flags, benchmark, count_flag, data_flag, make_table, report
+from zoo.benchmarks.harness.inputs import link_files, photo_files
 from zoo.data.dataset import Dataset, Record
 from zoo.data.folders import picture_files
 from zoo.data.loader import evaluation_loader
@@ -97,16 +95,8 @@ def zoo_rate(folder: Path) -> float:
 @one_core()
 def torchvision_rate(folder: Path) -> float:
     """Return the images per second of torchvision's `ImageFolder` with standard transforms, for a folder of class folders."""
-    transform = v2.Compose(
-        [
-            v2.Resize(256),
-            v2.CenterCrop(224),
-            v2.PILToTensor(),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
-        ]
-    )
-    dataset = ImageFolder(str(folder), transform)
+    to_float = v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(IMAGENET_MEAN, IMAGENET_STD)
+    dataset = ImageFolder(str(folder), v2.Compose([v2.Resize(256), v2.CenterCrop(224), *to_float]))
     start = time.perf_counter()
     count = sum(len(pictures) for pictures, _ in DataLoader(dataset, batch_size=_BATCH))
     return count / (time.perf_counter() - start)
@@ -131,8 +121,7 @@ def _dataset(folder: Path, repeats: int = 1) -> Dataset:
 def write_phone_photos(portraits: Path, folder: Path) -> Path:
     """Write portraits, enlarged to 12 megapixels, as JPEGs of about 2 MB into a class folder, and return the parent folder.
 
-    An image that is only enlarged is smoother than a photo and faster to decode. Therefore, noise with a standard deviation of 4 is added,
-    so that the files are as large as phone photos. Noise slows down entropy decoding, which takes much of the time at a reduced scale.
+    An image that is only enlarged is smoother than a photo and faster to decode, so noise with a standard deviation of 4 is added.
     """
     files = photo_files(portraits, _REMEDY)
     inside = folder / "phone" / "all"
@@ -161,28 +150,21 @@ def run(data: Path, rounds: int) -> list[Comparison]:
         ]
 
 
-@prints_errors("input_pipeline")
-def main(argv: Sequence[str] | None = None) -> int:
+@benchmark(
+    data_flag("photos/ and portraits/"),
+    count_flag("--rounds", 5, 1, 100, "number of timed runs of each loader, 1 to 100"),
+)
+def main(flags: Flags) -> int:
     """Run the benchmark and return the exit status: 0 if all targets are met, 1 if not, 2 if the data doesn't exist."""
-    parser = make_parser("input_pipeline", __doc__)
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder that contains photos/ and portraits/")
-    parser.add_argument(
-        "--rounds", type=int, default=5, choices=range(1, 101), metavar="N", help="number of timed runs of each loader, 1 to 100"
-    )
-    flags = parser.parse_args(argv)
-    comparisons = run(flags.data, flags.rounds)
-    lines = [{**asdict(line), "ratio": line.ratio, "met": line.met} for line in comparisons]
-    table = _table(comparisons, flags.rounds)
-    return report(flags.json, {"comparisons": lines, "rounds": flags.rounds}, table, met=all(line.met for line in comparisons))
-
-
-def _table(comparisons: Sequence[Comparison], rounds: int) -> Table:
-    table = Table("", "zoo", "other", "ratio", "target", "met", title=f"images per second, medians of {rounds}", title_justify="left")
-    for line in comparisons:
-        met = "yes" if line.met else "no"
-        table.add_row(line.name, f"{line.ours:.1f}", f"{line.theirs:.1f}", f"{line.ratio:.2f}", f"{line.bound:.2f}", met)
-    return table
+    found = run(flags.data, flags.rounds)
+    rows = [
+        (line.name, f"{line.ours:.1f}", f"{line.theirs:.1f}", f"{line.ratio:.2f}", f"{line.bound:.2f}", "yes" if line.met else "no")
+        for line in found
+    ]
+    table = make_table(f"images per second, medians of {flags.rounds}", ("", "zoo", "other", "ratio", "target", "met"), rows)
+    content = {"comparisons": [{**asdict(line), "ratio": line.ratio, "met": line.met} for line in found], "rounds": flags.rounds}
+    return report(flags.json, content, table, met=all(line.met for line in found))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-TIMES = 20  # default number of runs to kill
 _MODULES = ["zoo.cli.main", "zoo.cli.train", "zoo.training.train", "zoo.tasks.classification", "zoo.backbones.timm", "sklearn.datasets"]
 _KILLS = 3  # maximum number of kills per run
 
@@ -36,6 +35,10 @@ class Kill:
 
     writing: tuple[str, ...]  # names of the files that were being written, of which partial files are left
     after: float  # seconds since the start of the process
+
+    def __str__(self) -> str:
+        written = f" writing {' and '.join(self.writing)}" if self.writing else ""
+        return f"after {self.after:.2f} s{written}"
 
 
 class Runs:
@@ -48,37 +51,27 @@ class Runs:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(_MODULES)
 
-    def words(self, name: str, workers: int) -> list[str]:
-        """Return the arguments of the command that starts a run, without --resume."""
-        settings = (
-            f"--backbone test_resnet --image-size 32 --dropout 0.3 --epochs {self._epochs} --batch-size 8 --grad-accumulation 2 --ema 0.9 "
-            f"--clip-grad 1 --mixup 0.4 --randaugment 5 --precision fp32 --workers {workers} --checkpoint-minutes 0 --quiet"
-        )
-        data = ["--data", "demo:digits?split=train&limit=60", "--val", "demo:digits?split=test&limit=30"]
-        return ["train", *data, "--out", str(self.root / name), *settings.split()]
-
     def start(self, name: str, workers: int, resume: bool) -> BaseProcess:
         """Start or resume a run in a new process."""
-        process = self._context.Process(target=_run, args=(self.words(name, workers) + ["--resume"] * resume, self.root / f"{name}.log"))
+        settings = (
+            "--data demo:digits?split=train&limit=60 --val demo:digits?split=test&limit=30 --backbone test_resnet --image-size 32 "
+            f"--dropout 0.3 --epochs {self._epochs} --batch-size 8 --grad-accumulation 2 --ema 0.9 --clip-grad 1 --mixup 0.4 "
+            f"--randaugment 5 --precision fp32 --workers {workers} --checkpoint-minutes 0 --quiet"
+        )
+        words = ["train", *settings.split(), "--out", str(self.root / name), *["--resume"] * resume]
+        process = self._context.Process(target=_run, args=(words, self.root / f"{name}.log"))
         process.start()
         return process
 
     def finish(self, name: str, workers: int, resume: bool) -> None:
-        """Start or resume a run and wait until it ends.
-
-        Raises:
-            RuntimeError: the run failed.
-        """
+        """Start or resume a run and wait until it ends. A `RuntimeError` is raised if it fails."""
         process = self.start(name, workers, resume)
         process.join()
         if process.exitcode:
             raise RuntimeError(f"the run {name} ended with exit status {process.exitcode}: {(self.root / f'{name}.log').read_text()}")
 
     def kill(self, name: str, workers: int, resume: bool, after: float, writing: bool) -> Kill | None:
-        """Start or resume a run and kill it after `after` seconds.
-
-        If `writing` is True, it is killed when it next writes a file after that time. None is returned if the run ended before the kill.
-        """
+        """Start or resume a run and kill it after `after` seconds, or, if `writing`, when it next writes a file; None if it ended first."""
         start = time.monotonic()
         process = self.start(name, workers, resume)
         process.join(after)
@@ -116,15 +109,14 @@ def _drafts(folder: Path) -> set[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Kill and resume training runs and print their results. The exit status is 1 if one differs from the uninterrupted run."""
     parser = argparse.ArgumentParser(prog="python -m zoo.benchmarks.interruptions", description=main.__doc__)
-    parser.add_argument("--times", type=int, default=TIMES, help="number of runs to kill")
+    parser.add_argument("--times", type=int, default=20, help="number of runs to kill")
     parser.add_argument("--epochs", type=int, default=6, help="number of epochs of each run")
-    parser.add_argument("--seed", type=int, default=None, help="seed of the random moments; a random seed by default")
+    parser.add_argument("--seed", type=int, help="seed of the random moments; a random seed by default")
     flags = parser.parse_args(argv)
     seed = random.SystemRandom().randrange(10**6) if flags.seed is None else flags.seed
     draw, right = random.Random(seed), 0
     with tempfile.TemporaryDirectory(prefix="zoo-interruptions-", ignore_cleanup_errors=True) as scratch:
-        root = Path(scratch)
-        runs = Runs(root, flags.epochs)
+        runs = Runs(Path(scratch), flags.epochs)
         runs.finish("warm", 0, resume=False)
         start = time.monotonic()
         runs.finish("whole", 0, resume=False)
@@ -134,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             name, workers = f"run{number + 1}", 2 * (number % 4 >= 2)
             kills: list[Kill] = []
             while not kills:  # repeat if the run ended before the first kill
-                shutil.rmtree(root / name, ignore_errors=True)
+                shutil.rmtree(runs.root / name, ignore_errors=True)
                 for _ in range(draw.randint(1, _KILLS)):
                     kill = runs.kill(name, workers, bool(kills), draw.uniform(0, seconds), writing=number % 2 == 1)
                     if kill is None:
@@ -143,12 +135,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             runs.finish(name, workers, resume=True)
             equal = runs.content(name) == whole
             right += equal
-            moments = ", ".join(
-                f"after {kill.after:.2f} s{' writing ' + ' and '.join(kill.writing) if kill.writing else ''}" for kill in kills
-            )
-            result = "equal" if equal else "DIFFERENT"
-            print(f"{name}: {workers} loader processes; killed {moments}; then {result}", flush=True)
-            shutil.rmtree(root / name)
+            result = f"killed {', '.join(map(str, kills))}; then {'equal' if equal else 'DIFFERENT'}"
+            print(f"{name}: {workers} loader processes; {result}", flush=True)
+            shutil.rmtree(runs.root / name)
     print(f"{right} of {flags.times} runs are bit-identical to the uninterrupted run")
     return 0 if right == flags.times else 1
 

@@ -8,20 +8,18 @@ on faces detected and aligned with MTCNN.
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.benchmarks.harness.command import make_parser, prints_errors
+from zoo import build, predict
+from zoo.benchmarks.harness.command import Flags, benchmark, flag
 from zoo.errors import DataError
-from zoo.models.builder import build
-from zoo.prediction.predict import predict
 from zoo.task.contract import get_task
 from zoo.tasks.face.gallery import Embedder, Gallery
 from zoo.tasks.face.prediction.faces import Faces
@@ -43,10 +41,7 @@ class Rates:
 
 
 def measure(people: People, embedder: Embedder, photos: int) -> Rates:
-    """Measure identification rates with `photos` enrolled images per person.
-
-    `people` maps names to embeddings, [N, D].
-    """
+    """Measure identification rates with `photos` enrolled images per person; `people` maps names to embeddings, [N, D]."""
     for name, rows in people.items():
         if len(rows) <= photos:
             raise DataError(f"{name} has {len(rows)} faces; expected more than the {photos} to be enrolled")
@@ -68,15 +63,12 @@ def measure(people: People, embedder: Embedder, photos: int) -> Rates:
     return Rates(photos, asked, *parts, known, probes["right"] / known, probes["wrong"] / known)
 
 
-@prints_errors("open_set")
-def main(argv: Sequence[str] | None = None) -> int:
+@benchmark(
+    flag("--data", required=True, help="dataset string of the people: identities:FOLDER?split=…"),
+    flag("--photos", type=int, nargs="+", default=[1, 3], help="numbers of images to enroll per person; each is measured separately"),
+)
+def main(flags: Flags) -> int:
     """Run the benchmark and return the exit status: 0, or 2 if the input is invalid."""
-    parser = make_parser("open_set", __doc__)
-    parser.add_argument("--data", required=True, help="dataset string of the people: identities:FOLDER?split=…")
-    parser.add_argument(
-        "--photos", type=int, nargs="+", default=[1, 3], help="numbers of images to enroll per person; each number is measured separately"
-    )
-    flags = parser.parse_args(argv)
     people, embedder = embedded(flags.data)
     found = [measure(people, embedder, photos) for photos in flags.photos]
     if flags.json:
@@ -104,4 +96,4 @@ def embedded(data: str) -> tuple[People, Embedder]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -8,16 +8,10 @@ identities and stores averages for them. The targets apply only to the loss.
 
 from __future__ import annotations
 
-import os
 import statistics
-import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from rich.table import Table
-
-from zoo.benchmarks.harness.command import in_new_process, make_parser, prints_errors, report
-from zoo.benchmarks.harness.timing import seconds_of
+from zoo.benchmarks.harness.command import Flags, benchmark, flag, in_new_process, make_table, report, threads_flag, timed
 from zoo.errors import InputError, check_positive
 
 LOSS_RATIO = 4.0  # target: minimum ratio (full to sampled) of the times from embeddings to gradients
@@ -91,7 +85,7 @@ def measure(name: str, sample_rate: float, setting: Setting) -> HeadCost:
     import torch
     from torch.nn import functional as F
 
-    from zoo.benchmarks.harness.machine import peak_memory_mib
+    from zoo.benchmarks.harness.measurement import peak_memory_mib
     from zoo.tasks.face.embedding.losses import make_loss
     from zoo.tasks.face.embedding.options import FaceOptions
 
@@ -105,50 +99,44 @@ def measure(name: str, sample_rate: float, setting: Setting) -> HeadCost:
     identities = torch.randint(setting.identities, (setting.batch_size,))
     losses, passes, first = [], [], 0.0
     for step in range(setting.steps + 1):
-        losses.append(seconds_of(lambda: torch.autograd.backward(head(embeddings, identities))))
+        losses.append(timed(lambda: torch.autograd.backward(head(embeddings, identities)))[1])
         first = first or peak_memory_mib()
-        passes.append(seconds_of(optimizer.step))
+        passes.append(timed(optimizer.step)[1])
         optimizer.zero_grad(set_to_none=True)
         if not step:  # the first step allocates memory and creates the optimiser's averages
             losses, passes = [], []
     return HeadCost(name, statistics.median(losses), statistics.median(passes), first - before, peak_memory_mib() - before)
 
 
-@prints_errors("partial_fc")
-def main(argv: Sequence[str] | None = None) -> int:
+@benchmark(
+    flag("--identities", type=int, default=1_000_000, help="number of people in the training data"),
+    flag("--embedding-size", type=int, default=128, help="dimensions of the embeddings"),
+    flag("--batch-size", type=int, default=64, help="number of images per step"),
+    flag("--sample-rate", type=float, default=0.1, help="fraction of the identities with which the sampled head compares"),
+    flag("--steps", type=int, default=5, help="number of timed steps of each head"),
+    threads_flag(),
+)
+def main(flags: Flags) -> int:
     """Run the benchmark and return the exit status: 0 if time and memory meet their targets, 1 if not, 2 if a flag is invalid."""
-    parser = make_parser("partial_fc", __doc__)
-    parser.add_argument("--identities", type=int, default=1_000_000, help="number of people in the training data")
-    parser.add_argument("--embedding-size", type=int, default=128, help="dimensions of the embeddings")
-    parser.add_argument("--batch-size", type=int, default=64, help="number of images per step")
-    parser.add_argument("--sample-rate", type=float, default=0.1, help="fraction of the identities with which the sampled head compares")
-    parser.add_argument("--steps", type=int, default=5, help="number of timed steps of each head")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="number of torch threads")
-    flags = vars(parser.parse_args(argv))
-    as_json = flags.pop("json")
-    setting = Setting(**flags)
-    comparison = compare(setting)
-    content = {**asdict(comparison), **comparison.ratios, "met": comparison.met, "setting": asdict(setting)}
-    return report(as_json, content, *_shown(comparison, setting), met=comparison.met)
-
-
-def _shown(comparison: Comparison, setting: Setting) -> tuple[Table, str, str]:
-    table = Table(
-        "head", "loss and gradients", "optimiser (AdamW)", "step", "memory, no optimiser", "memory",
-        title=f"{setting.identities} identities × {setting.embedding_size}, batches of {setting.batch_size}, medians of {setting.steps}",
-        title_justify="left",
-    )  # fmt: skip
-    for cost, share in ((comparison.full, 1.0), (comparison.sampled, setting.sample_rate)):
-        times = (f"{seconds:.3f} s" for seconds in (cost.loss_seconds, cost.optimizer_seconds, cost.seconds))
-        table.add_row(f"{cost.name} ({share:g})", *times, f"{cost.loss_mib:.0f} MiB", f"{cost.peak_mib:.0f} MiB")
-    loss, step, memory, peak = comparison.ratios.values()
-    return (
-        table,
+    setting = Setting(**{name: value for name, value in vars(flags).items() if name != "json"})
+    found = compare(setting)
+    title = f"{setting.identities} identities × {setting.embedding_size}, batches of {setting.batch_size}, medians of {setting.steps}"
+    headings = ("head", "loss and gradients", "optimiser (AdamW)", "step", "memory, no optimiser", "memory")
+    table = make_table(title, headings, [_row(found.full, 1.0), _row(found.sampled, setting.sample_rate)])
+    loss, step, memory, peak = found.ratios.values()
+    shown = (
         f"sampled vs. full: loss and gradients {loss:.1f} times as fast (target: {LOSS_RATIO:g}), memory {memory:.1f} times lower (target: "
-        f"{MEMORY_RATIO:g}): {'met' if comparison.met else 'not met'}",
+        f"{MEMORY_RATIO:g}): {'met' if found.met else 'not met'}",
         f"with the optimiser, which updates all centres: {step:.1f} times as fast, memory {peak:.1f} times lower",
     )
+    content = {**asdict(found), **found.ratios, "met": found.met, "setting": asdict(setting)}
+    return report(flags.json, content, table, *shown, met=found.met)
+
+
+def _row(cost: HeadCost, share: float) -> tuple[str, ...]:
+    times = (f"{seconds:.3f} s" for seconds in (cost.loss_seconds, cost.optimizer_seconds, cost.seconds))
+    return f"{cost.name} ({share:g})", *times, f"{cost.loss_mib:.0f} MiB", f"{cost.peak_mib:.0f} MiB"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import statistics
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,18 +19,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from rich.table import Table
 
-from zoo.benchmarks.harness.command import make_parser, prints_errors, report
-from zoo.benchmarks.harness.engine_flags import add_flags, computed, setting
-from zoo.benchmarks.harness.photos import photo_files
+from zoo import Model, build, predict
+from zoo.benchmarks.harness.command import Flags, benchmark, flag, make_table, report
+from zoo.benchmarks.harness.inputs import ENGINE_FLAGS, computed, photo_files, setting
 from zoo.benchmarks.prediction_pipeline import travel
 from zoo.errors import check_positive
 from zoo.images import decoding
 from zoo.images.preprocess import Preprocess
-from zoo.models.builder import build
-from zoo.models.model import Model
-from zoo.prediction.predict import predict
 
 BOUND = 1.3  # target: maximum ratio of the times
 _TURN = 20  # number of images of one folder before switching to the other
@@ -75,9 +70,8 @@ def sizes(count: int) -> list[SizeHW]:
 def equal_size(several: Sequence[SizeHW], preprocess: Preprocess) -> SizeHW:
     """Return a landscape image size for which the model's input has as many pixels as the mean input for the given sizes."""
     seen = [preprocess.resized_hw(*size) for size in several]
-    short = min(preprocess.size_hw)
     height = min(size[0] for size in several)
-    return height, round(height * statistics.mean(high * wide for high, wide in seen) / short**2)
+    return height, round(height * statistics.mean(high * wide for high, wide in seen) / min(preprocess.size_hw) ** 2)
 
 
 def compare(model: Model, photos: Path, pictures: int, rounds: int, batch_size: int | None = None) -> Comparison:
@@ -113,36 +107,28 @@ def _scaled(files: Sequence[Path], wanted: Sequence[SizeHW], folder: Path) -> li
     return sorted(folder.iterdir())
 
 
-@prints_errors("photo_sizes")
-def main(argv: Sequence[str] | None = None) -> int:
+@benchmark(
+    flag("--pictures", type=int, default=200, help="number of images per folder"),
+    flag("--rounds", type=int, default=3, help="number of passes over each folder"),
+    *ENGINE_FLAGS,
+)
+def main(flags: Flags) -> int:
     """Run the benchmark and return the exit status: 0 if both ratios are within the target, 1 if not, 2 if the input is invalid."""
-    parser = make_parser("photo_sizes", __doc__)
-    parser.add_argument("--pictures", type=int, default=200, help="number of images per folder")
-    parser.add_argument("--rounds", type=int, default=3, help="number of passes over each folder")
-    add_flags(parser)
-    flags = parser.parse_args(argv)
     torch.manual_seed(0)
     model = build(flags.backbone, "detection", classes=[f"class {index}" for index in range(80)])
-    comparison = compare(computed(model, flags), flags.photos, flags.pictures, flags.rounds, flags.batch_size)
-    found = {**vars(comparison), "first": comparison.first, "ratio": comparison.ratio, "met": comparison.met}
-    verdict = (
-        f"many sizes take {comparison.first:.2f} times as long in the first pass, {comparison.ratio:.2f} by the medians "
-        f"(target: at most {BOUND:g}): {'met' if comparison.met else 'not met'}"
-    )
-    table = _table(comparison, f"{flags.backbone}, {flags.engine}, {flags.precision}")
-    return report(flags.json, {**found, **setting(flags)}, table, verdict, met=comparison.met)
-
-
-def _table(comparison: Comparison, what: str) -> Table:
-    table = Table(
-        f"{comparison.pictures} images", "first pass", "median", "images per second",
-        title=f"{what}: detection on {torch.get_num_threads()} threads", title_justify="left",
-    )  # fmt: skip
-    for name, passes in ((f"{comparison.shapes} shapes", comparison.many_s), ("one shape", comparison.equal_s)):
+    found = compare(computed(model, flags), flags.photos, flags.pictures, flags.rounds, flags.batch_size)
+    title = f"{flags.backbone}, {flags.engine}, {flags.precision}: detection on {torch.get_num_threads()} threads"
+    table = make_table(title, (f"{found.pictures} images", "first pass", "median", "images per second"))
+    for name, passes in ((f"{found.shapes} shapes", found.many_s), ("one shape", found.equal_s)):
         middle = statistics.median(passes)
-        table.add_row(name, f"{passes[0]:.2f} s", f"{middle:.2f} s", f"{comparison.pictures / middle:.1f}")
-    return table
+        table.add_row(name, f"{passes[0]:.2f} s", f"{middle:.2f} s", f"{found.pictures / middle:.1f}")
+    verdict = (
+        f"many sizes take {found.first:.2f} times as long in the first pass, {found.ratio:.2f} by the medians "
+        f"(target: at most {BOUND:g}): {'met' if found.met else 'not met'}"
+    )
+    content = {**vars(found), "first": found.first, "ratio": found.ratio, "met": found.met, **setting(flags)}
+    return report(flags.json, content, table, verdict, met=found.met)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

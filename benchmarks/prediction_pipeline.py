@@ -8,11 +8,11 @@ allocated after the first tenth.
 
 from __future__ import annotations
 
+import contextlib
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -21,18 +21,14 @@ from typing import Any
 import cv2
 import psutil
 import torch
-from rich.table import Table
 
-from zoo.benchmarks.harness.command import make_parser, prints_errors, report
-from zoo.benchmarks.harness.engine_flags import add_flags, computed, setting
-from zoo.benchmarks.harness.photos import link_files, photo_files
+from zoo import Model, build, predict
+from zoo.benchmarks.harness.command import Flags, benchmark, flag, make_table, report
+from zoo.benchmarks.harness.inputs import ENGINE_FLAGS, computed, link_files, photo_files, setting
 from zoo.data.loader import pick_batch_size
 from zoo.errors import InputError, check_positive
 from zoo.images import decoding
-from zoo.models.builder import build
-from zoo.models.model import Model
 from zoo.prediction.output import write_predictions
-from zoo.prediction.predict import predict
 
 SHARE = 0.8  # target: minimum fraction of wall-clock time spent in the model
 GROWTH = 0.05  # target: maximum relative change of memory after a tenth of the images
@@ -84,26 +80,24 @@ class Comparison:
         return self.share >= SHARE and self.growth <= GROWTH
 
 
-class _Clock:
-    """Clock that accumulates the time spent in a model."""
-
-    def __init__(self, model: Model) -> None:
-        self.seconds, self._start = 0.0, 0.0
-        self.hooks = [model.register_forward_pre_hook(self._begin), model.register_forward_hook(self._end)]
-
-    def _begin(self, *_: Any) -> None:
-        self._start = time.perf_counter()
-
-    def _end(self, *_: Any) -> None:
-        self.seconds += time.perf_counter() - self._start
+@contextlib.contextmanager
+def _clocked(model: Model) -> Iterator[list[float]]:
+    """Return a context manager that collects the durations of the model's calls in seconds."""
+    starts: list[float] = []
+    seconds: list[float] = []
+    hooks = (
+        model.register_forward_pre_hook(lambda *_: starts.append(time.perf_counter())),
+        model.register_forward_hook(lambda *_: seconds.append(time.perf_counter() - starts[-1])),
+    )
+    try:
+        yield seconds
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def travel(model: Model, source: Path, pictures: int, batch_size: int | None, ahead: bool) -> Way:
-    """Run one pass over a folder of images or a video on the CPU.
-
-    If `ahead` is True, images are prefetched and results are written in the background. Otherwise, all steps run sequentially.
-    """
-    process = psutil.Process()
+    """Run one pass over images or a video on the CPU, either with prefetching and background writing (`ahead`) or sequentially."""
     marks = {max(1, round(pictures * part)) for part in _AT}
     memory, done = [], 0
 
@@ -111,29 +105,23 @@ def travel(model: Model, source: Path, pictures: int, batch_size: int | None, ah
         nonlocal done
         done += 1
         if done in marks:
-            memory.append(process.memory_info().rss / 2**20)
+            memory.append(psutil.Process().memory_info().rss / 2**20)
 
-    clock = _Clock(model)
-    try:
-        with tempfile.TemporaryDirectory() as scratch:
-            start = time.perf_counter()
-            predictions = predict(model, source, batch_size=batch_size, device="cpu", look_ahead=None if ahead else 0)
-            waiting = pick_batch_size(batch_size, model.preprocess, model.device) if ahead else 0
-            write_predictions(predictions, Path(scratch) / "out", show, waiting=waiting)
-            seconds = time.perf_counter() - start
-    finally:
-        for hook in clock.hooks:
-            hook.remove()
-    return Way(seconds, clock.seconds, tuple(memory))
+    with _clocked(model) as calls, tempfile.TemporaryDirectory() as scratch:
+        start = time.perf_counter()
+        predictions = predict(model, source, batch_size=batch_size, device="cpu", look_ahead=None if ahead else 0)
+        waiting = pick_batch_size(batch_size, model.preprocess, model.device) if ahead else 0
+        write_predictions(predictions, Path(scratch) / "out", show, waiting=waiting)
+        seconds = time.perf_counter() - start
+    return Way(seconds, sum(calls), tuple(memory))
 
 
 def compare(model: Model, photos: Path, pictures: int, rounds: int, batch_size: int | None = None, video: bool = False) -> Comparison:
     """Run `rounds` passes with and without prefetching, alternately, over images or a video generated from photos."""
     check_positive("prediction_pipeline", rounds=rounds)
     if pictures < 10:
-        raise InputError(
-            f"prediction_pipeline: pictures is {pictures}; expected 10 or more, because memory is measured after a tenth of them"
-        )
+        reason = "because memory is measured after a tenth of them"
+        raise InputError(f"prediction_pipeline: pictures is {pictures}; expected 10 or more, {reason}")
     with tempfile.TemporaryDirectory() as scratch:
         files, folder = photo_files(photos), Path(scratch)
         source = _filmed(files, pictures, folder) if video else link_files(islice(cycle(files), pictures), folder / "photos")
@@ -152,40 +140,33 @@ def _filmed(files: Sequence[Path], pictures: int, folder: Path) -> Path:
     return folder / "film.mp4"
 
 
-@prints_errors("prediction_pipeline")
-def main(argv: Sequence[str] | None = None) -> int:
+@benchmark(
+    flag("--pictures", type=int, default=512, help="number of images per pass; photos are repeated"),
+    flag("--rounds", type=int, default=3, help="number of passes with and without prefetching, each"),
+    flag("--video", action="store_true", help="use a video of the photos instead of a folder, 480 pixels high and 640 wide"),
+    *ENGINE_FLAGS,
+)
+def main(flags: Flags) -> int:
     """Run the benchmark and return the exit status: 0 if all targets are met, 1 if not, 2 if the input is invalid."""
-    parser = make_parser("prediction_pipeline", __doc__)
-    parser.add_argument("--pictures", type=int, default=512, help="number of images per pass; photos are repeated")
-    parser.add_argument("--rounds", type=int, default=3, help="number of passes with and without prefetching, each")
-    parser.add_argument("--video", action="store_true", help="use a video of the photos instead of a folder, 480 pixels high and 640 wide")
-    add_flags(parser)
-    flags = parser.parse_args(argv)
     torch.manual_seed(0)
     model = computed(build(flags.backbone, classes=[f"class {index}" for index in range(1000)]), flags)
-    comparison = compare(model, flags.photos, flags.pictures, flags.rounds, flags.batch_size, flags.video)
-    about = {"share": comparison.share, "growth": comparison.growth, "met": comparison.met}
-    memory = ", ".join(f"{value:.0f}" for value in comparison.ahead[0].memory_mib)
-    shown = (
-        _table(comparison, f"{flags.backbone}, {flags.engine}, {flags.precision}"),
-        f"memory of the first pass with prefetching, after {', '.join(f'{part:.0%}' for part in _AT)} of the images: {memory} MiB",
-        f"fraction of time spent in the model: {comparison.share:.1%} (target: at least {SHARE:.0%}); memory changes by at most "
-        f"{comparison.growth:.1%} (target: at most {GROWTH:.0%}): {'met' if comparison.met else 'not met'}",
+    found = compare(model, flags.photos, flags.pictures, flags.rounds, flags.batch_size, flags.video)
+    size = f"{found.pictures} images on {torch.get_num_threads()} threads, medians of {len(found.ahead)}"
+    table = make_table(
+        f"{flags.backbone}, {flags.engine}, {flags.precision}: {size}", ("", "total", "images per second", "in the model", "fraction")
     )
-    return report(flags.json, {**asdict(comparison), **about, **setting(flags)}, *shown, met=comparison.met)
-
-
-def _table(comparison: Comparison, what: str) -> Table:
-    table = Table(
-        "", "total", "images per second", "in the model", "fraction",
-        title=f"{what}: {comparison.pictures} images on {torch.get_num_threads()} threads, medians of {len(comparison.ahead)}",
-        title_justify="left",
-    )  # fmt: skip
-    for name, ways in (("prefetching", comparison.ahead), ("sequential", comparison.plain)):
+    for name, ways in (("prefetching", found.ahead), ("sequential", found.plain)):
         seconds, network, share = (statistics.median(getattr(way, figure) for way in ways) for figure in ("seconds", "network", "share"))
-        table.add_row(name, f"{seconds:.2f} s", f"{comparison.pictures / seconds:.1f}", f"{network:.2f} s", f"{share:.1%}")
-    return table
+        table.add_row(name, f"{seconds:.2f} s", f"{found.pictures / seconds:.1f}", f"{network:.2f} s", f"{share:.1%}")
+    memory = ", ".join(f"{value:.0f}" for value in found.ahead[0].memory_mib)
+    shown = (
+        f"memory of the first pass with prefetching, after {', '.join(f'{part:.0%}' for part in _AT)} of the images: {memory} MiB",
+        f"fraction of time spent in the model: {found.share:.1%} (target: at least {SHARE:.0%}); memory changes by at most "
+        f"{found.growth:.1%} (target: at most {GROWTH:.0%}): {'met' if found.met else 'not met'}",
+    )
+    content = {**asdict(found), "share": found.share, "growth": found.growth, "met": found.met, **setting(flags)}
+    return report(flags.json, content, table, *shown, met=found.met)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -13,7 +13,6 @@ network dominated by convolutions. On a shared machine it changes by the minute.
 from __future__ import annotations
 
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,20 +30,18 @@ from torchvision.models import resnet18, resnet50
 from torchvision.models.detection import fasterrcnn_resnet50_fpn
 from torchvision.transforms.v2.functional import normalize
 
-from zoo.benchmarks.harness.command import make_parser, prints_errors, report
-from zoo.benchmarks.peers.roofline import bf16_gain
+from zoo import Model, build, train
+from zoo.benchmarks.harness.command import Flags, benchmark, count_flag, flag, make_table, report
+from zoo.benchmarks.harness.measurement import bf16_gain
 from zoo.data.dataset import Sample
 from zoo.errors import InputError
 from zoo.images.preprocess import as_float
-from zoo.models.builder import build
-from zoo.models.model import Model
 from zoo.system.hardware import pick_training_precision
 from zoo.system.precision import Precision
 from zoo.system.progress import Progress
 from zoo.task.recipe import Recipe
-from zoo.tasks.classification.recipe import ClassificationRecipe
+from zoo.tasks.classification.options import ClassificationRecipe
 from zoo.tasks.detection.training.recipe import DetectionRecipe
-from zoo.training.train import train
 
 CLASSES = 10  # number of classes of all networks
 _SGD: dict[str, Any] = {"optimizer": "momentum", "lr": 0.002, "weight_decay": 0.0, "scheduler": "constant", "warmup": 0.0, "workers": 0}
@@ -60,65 +57,49 @@ class Work:
     backbone: str  # backbone of the zoo's model
     task: str  # task of the zoo's model
     theirs: Callable[[], nn.Module]  # function that builds torchvision's network with random weights
-    samples: Callable[[], list[Sample]]  # function that generates the batch
+    samples: list[Sample]  # the batch
     options: dict[str, Any]  # options with which the zoo's model has the same network
     recipe: Recipe  # recipe for the zoo: SGD without augmentation
     bound: float  # target: minimum ratio on a processor that supports bf16
 
 
-def pictures(count: int, height: int, width: int) -> list[np.ndarray[Any, np.dtype[np.uint8]]]:
-    """Generate images of random blocks of 16×16 pixels, [height, width, 3] uint8 each."""
+def labelled(count: int, height: int, width: int) -> list[Sample]:
+    """Generate samples for classification, images of random blocks of 16×16 pixels."""
     generator = np.random.default_rng(0)
     small = generator.integers(0, 256, (count, height // 16, width // 16, 3), dtype=np.uint8)
-    return [np.kron(picture, np.ones((16, 16, 1), np.uint8)) for picture in small]
+    block = np.ones((16, 16, 1), np.uint8)
+    return [Sample(np.kron(picture, block), index % CLASSES, f"{index}") for index, picture in enumerate(small)]
 
 
-def labelled(count: int, side: int) -> list[Sample]:
-    """Generate square samples of `side` pixels for classification."""
-    return [Sample(picture, index % CLASSES, f"{index}") for index, picture in enumerate(pictures(count, side, side))]
-
-
-def boxed(count: int, height: int, width: int, boxes: int = 12) -> list[Sample]:
-    """Generate samples for detection, each with `boxes` boxes of various sizes."""
+def boxed(count: int, height: int, width: int) -> list[Sample]:
+    """Generate samples for detection, each with twelve boxes of various sizes."""
     generator = np.random.default_rng(1)
     samples = []
-    for index, picture in enumerate(pictures(count, height, width)):
-        corner = generator.uniform(0, (width * 0.7, height * 0.7), (boxes, 2))
-        size = generator.uniform(20, min(height, width) * 0.3, (boxes, 2))
-        places = np.concatenate([corner, corner + size], 1).astype(np.float32)
-        target = {"boxes": places, "labels": generator.integers(0, CLASSES, boxes)}
-        samples.append(Sample(picture, target, f"{index}"))
+    for sample in labelled(count, height, width):
+        corner = generator.uniform(0, (width * 0.7, height * 0.7), (12, 2))
+        size = generator.uniform(20, min(height, width) * 0.3, (12, 2))
+        boxes = np.concatenate([corner, corner + size], 1).astype(np.float32)
+        samples.append(replace(sample, target={"boxes": boxes, "labels": generator.integers(0, CLASSES, 12)}))
     return samples
 
 
 def works(batch: int, side: int, boxes_batch: int, height: int, width: int) -> list[Work]:
-    """Return the rows of the table: classifiers and a detector.
-
-    Args:
-        batch: images per batch of a classifier.
-        side: height and width of a classifier's images in pixels.
-        boxes_batch: images per batch of the detector.
-        height: height of the detector's images in pixels.
-        width: width of the detector's images in pixels.
-    """
+    """Return the rows of the table: classifiers on square images of `side` pixels, and a detector on images of `height` × `width`."""
     plain = ClassificationRecipe(batch_size=batch, crop_scale=1.0, flip=0.0, **_SGD)
     detector = DetectionRecipe(batch_size=boxes_batch, flip=0.0, light=0.0, clip_grad=0.0, **_SGD)
     full = {"image_size": height, "max_image_size": width, "fpn_channels": 256, "representation_size": 1024}
     full |= {"pre_nms_proposals": 1000, "proposals": 1000, "roi_batch": 512}
 
     def classifier(name: str, network: Callable[..., nn.Module]) -> Work:
-        title = f"{name} {side}×{side}, batch {batch}"
-        theirs, samples = partial(network, num_classes=CLASSES), partial(labelled, batch, side)
-        return Work(title, network.__name__, "classification", theirs, samples, {}, plain, 3.0)
+        title, theirs, samples = f"{name} {side}×{side}, batch {batch}", partial(network, num_classes=CLASSES), labelled(batch, side, side)
+        options = {"image_size": samples[0].image.shape[0]}
+        return Work(title, network.__name__, "classification", theirs, samples, options, plain, 3.0)
 
     title = f"Faster R-CNN ResNet-50 FPN {height}×{width}, batch {boxes_batch}"
     sizes = {"num_classes": CLASSES + 1, "min_size": height, "max_size": width}
     faster_rcnn = partial(fasterrcnn_resnet50_fpn, weights=None, weights_backbone=None, **sizes)
-    return [
-        classifier("ResNet-50", resnet50),
-        classifier("ResNet-18", resnet18),
-        Work(title, "resnet50", "detection", faster_rcnn, partial(boxed, boxes_batch, height, width), full, detector, 2.2),
-    ]
+    boxes = Work(title, "resnet50", "detection", faster_rcnn, boxed(boxes_batch, height, width), full, detector, 2.2)
+    return [classifier("ResNet-50", resnet50), classifier("ResNet-18", resnet18), boxes]
 
 
 @dataclass(frozen=True)
@@ -158,33 +139,31 @@ class Clock(Progress):
         self.seconds.append(time.perf_counter() - self._start)
 
 
-def zoo_model(work: Work, weights: Path, samples: list[Sample]) -> Model:
-    """Build the zoo's model with torchvision's weights, for the image size of the samples."""
-    options = {**work.options, **({"image_size": samples[0].image.shape[0]} if work.task == "classification" else {})}
-    return build(work.backbone, work.task, num_classes=CLASSES, weights=weights, say=lambda text: None, **options)
+def zoo_model(work: Work, weights: Path) -> Model:
+    """Build the zoo's model with torchvision's weights."""
+    return build(work.backbone, work.task, num_classes=CLASSES, weights=weights, say=lambda text: None, **work.options)
 
 
-def zoo_steps(work: Work, weights: Path, samples: list[Sample], steps: int, precision: Precision) -> Steps:
+def zoo_steps(work: Work, weights: Path, steps: int, precision: Precision) -> Steps:
     """Train the zoo's model for `steps` epochs of one step each; return the seconds and losses of all steps."""
-    model = zoo_model(work, weights, samples)
-    recipe = replace(work.recipe, epochs=steps, precision=precision)
+    recipe, clock = replace(work.recipe, epochs=steps, precision=precision), Clock()
     with tempfile.TemporaryDirectory() as scratch:
-        clock = Clock()
-        run = train(model, samples, recipe=recipe, out=Path(scratch) / "run", device="cpu", progress=clock)
+        run = train(zoo_model(work, weights), work.samples, recipe=recipe, out=Path(scratch) / "run", device="cpu", progress=clock)
     return clock.seconds, [entry["loss"] for entry in run.history]
 
 
-def torchvision_steps(work: Work, weights: Path, samples: list[Sample], steps: int) -> Steps:
+def torchvision_steps(work: Work, weights: Path, steps: int) -> Steps:
     """Train torchvision's network with the inner loop of its reference scripts; return the seconds and losses of all steps."""
     network = work.theirs()
     network.load_state_dict(torch.load(weights, weights_only=True))
     network.train()
     optimizer = torch.optim.SGD(network.parameters(), lr=work.recipe.lr, momentum=0.9)
     # preprocess as the zoo does, so that both networks receive the same images
-    preprocess = zoo_model(work, weights, samples).preprocess
-    images = [as_float(preprocess(sample.image)) for sample in samples]
+    preprocess = zoo_model(work, weights).preprocess
+    images = [as_float(preprocess(sample.image)) for sample in work.samples]
     if work.task == "detection":
-        arrays = [(torch.from_numpy(sample.target["boxes"]), torch.from_numpy(sample.target["labels"]) + 1) for sample in samples]
+        targets = [sample.target for sample in work.samples]
+        arrays = [(torch.from_numpy(target["boxes"]), torch.from_numpy(target["labels"]) + 1) for target in targets]
         # the dicts are created again for every step because the network's transform modifies them
 
         def loss_of() -> Tensor:
@@ -193,7 +172,7 @@ def torchvision_steps(work: Work, weights: Path, samples: list[Sample], steps: i
 
     else:
         batch = normalize(torch.stack(images), list(preprocess.mean), list(preprocess.std))
-        classes = torch.tensor([sample.target for sample in samples])
+        classes = torch.tensor([sample.target for sample in work.samples])
 
         def loss_of() -> Tensor:
             return cross_entropy(network(batch), classes)
@@ -213,38 +192,32 @@ def torchvision_steps(work: Work, weights: Path, samples: list[Sample], steps: i
 def measure(work: Work, rounds: int, steps: int, precision: Precision) -> Line:
     """Time both libraries alternately for `rounds` rounds. The first step of each round is not counted."""
     torch.manual_seed(0)
-    samples = work.samples()
     with tempfile.TemporaryDirectory() as scratch:
         weights = Path(scratch) / "weights.pth"
         torch.save(work.theirs().state_dict(), weights)
         turns, gains = [], []
         for _ in range(rounds):
-            first = zoo_steps(work, weights, samples, steps, precision)
+            first = zoo_steps(work, weights, steps, precision)
             gains.append(bf16_gain())
-            turns.append((first, torchvision_steps(work, weights, samples, steps)))
-    measured = [gain for gain in gains if gain is not None]
+            turns.append((first, torchvision_steps(work, weights, steps)))
     ours, theirs = ([second for turn in turns for second in turn[side][0][1:]] for side in (0, 1))
     times = statistics.median(ours), statistics.median(theirs), min(ours), min(theirs)
+    measured = [gain for gain in gains if gain is not None]
     products = statistics.median(measured) if measured else None
     return Line(work.name, *times, work.bound, turns[0][0][1], turns[0][1][1], products)
 
 
-@prints_errors("training_step")
-def main(argv: Sequence[str] | None = None) -> int:
+@benchmark(
+    count_flag("--rounds", 5, 1, 100, "number of rounds, 1 to 100"),
+    count_flag("--steps", 5, 2, 1000, "number of steps of each library per round, 2 to 1000"),
+    flag("--batch", type=int, default=16, help="number of images per batch of a classifier"),
+    flag("--side", type=int, default=224, help="height and width of a classifier's images in pixels"),
+    flag("--boxes-batch", type=int, default=2, help="number of images per batch of the detector, 480 pixels high and 640 wide"),
+    flag("--only", default="", help="text that the names of the rows to run contain, such as 'Faster'; all rows by default"),
+    flag("--precision", default="auto", choices=("auto", "fp32", "bf16"), help="precision of the zoo's training"),
+)
+def main(flags: Flags) -> int:
     """Run the benchmark and return the exit status: 0 if all targets are met or don't apply (in fp32), 1 if not, 2 if a flag is invalid."""
-    parser = make_parser("training_step", __doc__)
-    parser.add_argument("--rounds", type=int, default=5, choices=range(1, 101), metavar="N", help="number of rounds, 1 to 100")
-    parser.add_argument(
-        "--steps", type=int, default=5, choices=range(2, 1001), metavar="N", help="number of steps of each library per round, 2 to 1000"
-    )
-    parser.add_argument("--batch", type=int, default=16, help="number of images per batch of a classifier")
-    parser.add_argument("--side", type=int, default=224, help="height and width of a classifier's images in pixels")
-    parser.add_argument(
-        "--boxes-batch", type=int, default=2, help="number of images per batch of the detector, 480 pixels high and 640 wide"
-    )
-    parser.add_argument("--only", default="", help="text that the names of the rows to run contain, such as 'Faster'; all rows by default")
-    parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"), help="precision of the zoo's training")
-    flags = parser.parse_args(argv)
     chosen = [work for work in works(flags.batch, flags.side, flags.boxes_batch, 480, 640) if flags.only in work.name]
     if not chosen:
         raise InputError(f"--only is {flags.only!r}; the name of no row contains it")
@@ -258,12 +231,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _shown(lines: Sequence[Line], precision: str) -> Iterator[Table | str]:
     title = f"seconds of a training step, the zoo in {precision}"
-    table = Table("", "zoo", "torchvision", "ratio", "fastest steps", "target", title=title, title_justify="left")
-    for line in lines:
-        quickest = f"{line.theirs_quickest_s:.3f} / {line.ours_quickest_s:.3f} = {line.theirs_quickest_s / line.ours_quickest_s:.2f}"
-        ratio, bound = f"{line.ratio:.2f}", f"at least {line.bound:.1f}"
-        table.add_row(line.name, f"{line.ours_s:.3f}", f"{line.theirs_s:.3f}", ratio, quickest, bound)
-    yield table
+    yield make_table(title, ("", "zoo", "torchvision", "ratio", "fastest steps", "target"), map(_row, lines))
     for line in lines:
         yield f"losses of {line.name}"
         for side, losses in (("zoo        ", line.ours_losses), ("torchvision", line.theirs_losses)):
@@ -273,5 +241,10 @@ def _shown(lines: Sequence[Line], precision: str) -> Iterator[Table | str]:
     yield f"{torch.get_num_threads()} threads"
 
 
+def _row(line: Line) -> tuple[str, ...]:
+    fastest = f"{line.theirs_quickest_s:.3f} / {line.ours_quickest_s:.3f} = {line.theirs_quickest_s / line.ours_quickest_s:.2f}"
+    return line.name, f"{line.ours_s:.3f}", f"{line.theirs_s:.3f}", f"{line.ratio:.2f}", fastest, f"at least {line.bound:.1f}"
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

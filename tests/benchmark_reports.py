@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zoo.benchmarks.harness.report import CaseReport, Report
-from zoo.benchmarks.harness.timing import Measurement, Throughput, Timing
+from zoo.benchmarks.harness.report import CaseReport, Measurement, Report, Throughput, Timing
 
 CASE = '[[case]]\nname = "a"\ntask = "classification"\nbackbone = "resnet20"\ntest = "demo:digits"\n'
 MEASUREMENT = Measurement(

@@ -1,1 +1,1 @@
-"""Benchmark harness: suites, cases, timing, description of the machine, and reports."""
+"""Benchmark harness: suites, cases, command lines, inputs, measurement, and reports."""

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,10 +18,9 @@ from typing import Any
 from rich.console import Console
 
 from zoo.benchmarks.harness.case import check_case
-from zoo.benchmarks.harness.machine import describe_machine
-from zoo.benchmarks.harness.report import CaseReport, Report
+from zoo.benchmarks.harness.measurement import describe_machine
+from zoo.benchmarks.harness.report import CaseReport, Measurement, Report
 from zoo.benchmarks.harness.suite import Case, read_suite
-from zoo.benchmarks.harness.timing import Measurement
 from zoo.errors import InputError
 
 # -P: a folder called zoo in the current directory must not shadow the installed package
@@ -74,13 +73,8 @@ def bench(
         done = reports[-1]
         reason = f": {done.error}" if done.error else "".join(f"; {shortfall}" for shortfall in done.shortfalls)
         console.print(f"{label}: {done.status} in {done.seconds:.0f} s{reason}", markup=False)
-    report = Report(
-        suite=chosen.name,
-        started=started.isoformat(timespec="seconds"),
-        seconds=time.perf_counter() - clock,
-        machine=describe_machine(),
-        cases=tuple(reports),
-    )
+    seconds = time.perf_counter() - clock
+    report = Report(chosen.name, started.isoformat(timespec="seconds"), seconds, describe_machine(), tuple(reports))
     report.write(folder)
     Console(quiet=quiet).print(report.table())
     console.print(f"report: {folder / 'report.json'}, {folder / 'report.csv'}", markup=False)
@@ -88,10 +82,7 @@ def bench(
 
 
 def run_in_child(case: Case, command: Sequence[str] = _CHILD) -> CaseReport:
-    """Run one case in a new process. If it fails or crashes, the report contains the error; no exception is raised.
-
-    The paths of the job file and the result file are appended to `command` (see `zoo.benchmarks.harness.case.main`).
-    """
+    """Run one case with `command` and the paths of job and result file (see `case.main`). A failure or crash is reported, not raised."""
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="zoo-bench-", ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch)
@@ -103,22 +94,11 @@ def run_in_child(case: Case, command: Sequence[str] = _CHILD) -> CaseReport:
             process = subprocess.run(
                 [*command, str(job), str(result)], stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, check=False
             )
-        outcome: Mapping[str, Any] = {}
-        if result.is_file():
-            outcome = json.loads(result.read_text(encoding="utf-8"))
+        outcome = json.loads(result.read_text(encoding="utf-8")) if result.is_file() else {}
         measurement = Measurement.from_dict(outcome["measurement"]) if "measurement" in outcome else None
         error = None if measurement is not None else outcome.get("error") or _last_words(process.returncode, log)
-    return CaseReport(
-        name=case.name,
-        task=case.task,
-        backbone=case.backbone,
-        data=case.test,
-        engine=f"{case.engine}, {case.precision}",
-        seconds=time.perf_counter() - start,
-        expect=case.expect,
-        measurement=measurement,
-        error=error,
-    )
+    engine, seconds = f"{case.engine}, {case.precision}", time.perf_counter() - start
+    return CaseReport(case.name, case.task, case.backbone, case.test, engine, seconds, case.expect, measurement, error)
 
 
 def _last_words(status: int, log: Path) -> str:

@@ -16,15 +16,14 @@ from typing import Any, cast, get_args
 import torch
 
 from zoo.backbones import BACKBONES
-from zoo.benchmarks.harness.machine import describe_machine, peak_memory_mib
+from zoo.benchmarks.harness.measurement import measure, peak_memory_mib
+from zoo.benchmarks.harness.report import Measurement, Throughput, Timing
 from zoo.benchmarks.harness.suite import Case
-from zoo.benchmarks.harness.timing import Measurement, Throughput, Timing, measure
 from zoo.compilation.compile import compile
 from zoo.data.dataset import Dataset
 from zoo.engines import ENGINES
 from zoo.errors import InputError, UnknownNameError, ZooError
 from zoo.evaluation.evaluate import evaluate
-from zoo.images.preprocess import ImageBatch
 from zoo.models.builder import build
 from zoo.models.model import Model
 from zoo.system.files import write_text
@@ -38,11 +37,7 @@ _BUDGET_S = 4.0  # seconds of timed calls, for latency and throughput each
 
 
 def check_case(case: Case) -> None:
-    """Validate a case, so that mistakes are reported before any case runs.
-
-    Raises:
-        InputError: a setting of the case is invalid, or its engine isn't installed.
-    """
+    """Raise an `InputError` if a setting of a case is invalid or its engine isn't installed, before any case runs."""
     task = get_task(case.task)
     BACKBONES[case.backbone]
     task.parse_options(case.options)
@@ -93,57 +88,42 @@ def run_case(case: Case, folder: Path) -> Measurement:
     )
 
 
-def time_model(model: Model, data: Dataset, batch_size: int, budget_s: float = _BUDGET_S) -> tuple[Timing, Throughput]:
-    """Measure the latency and throughput of a model on images that are decoded and preprocessed in advance.
+def time_model(model: Model, data: Dataset, batch_size: int) -> tuple[Timing, Throughput]:
+    """Measure the latency (one image per call) and throughput of a model on images that are decoded and preprocessed in advance.
 
     A timed call covers normalisation, backbone, head and decoding of the predictions. For detection, the time of non-maximum suppression
     depends on the image, so that several images are used. The precision is fp32, as in `zoo.evaluate`.
-
-    Args:
-        model: model to time.
-        data: dataset from which the images are taken.
-        batch_size: images per call for throughput; all images if the dataset has fewer.
-        budget_s: minimum time in seconds to spend on timed calls, for latency and for throughput each.
-
-    Returns:
-        The latency, with one image per call, and the throughput.
     """
     preprocess = model.preprocess
     samples = list(islice(data, max(_TIMED_PICTURES, batch_size)))
     prepared = [(preprocess(sample.image), sample.image.shape[:2]) for sample in samples]
 
-    def batches(size: int) -> list[ImageBatch]:
+    def caller(size: int) -> Callable[[int], object]:
         groups = [prepared[start : start + size] for start in range(0, len(prepared) - size + 1, size)]
-        return [preprocess.collate([pixels for pixels, _ in group], [hw for _, hw in group]).to(model.device) for group in groups]
+        batches = [preprocess.collate([pixels for pixels, _ in group], [hw for _, hw in group]).to(model.device) for group in groups]
+
+        def call(number: int) -> object:
+            answer = model(batches[number % len(batches)])
+            if model.device.type != "cpu":
+                torch.accelerator.synchronize()  # calls on an accelerator are asynchronous
+            return answer
+
+        return call
 
     size = min(batch_size, len(prepared))
     model.eval()
     with torch.inference_mode():
-        latency = measure(_caller(model, batches(1)), budget_s=budget_s)
-        together = measure(_caller(model, batches(size)), budget_s=budget_s, warmup=2, min_runs=5)
+        latency = measure(caller(1), budget_s=_BUDGET_S)
+        together = measure(caller(size), budget_s=_BUDGET_S, warmup=2, min_runs=5)
     return latency, Throughput(size, 1000 * size / together.median_ms)
 
 
-def _caller(model: Model, batches: list[ImageBatch]) -> Callable[[int], object]:
-    def call(number: int) -> object:
-        answer = model(batches[number % len(batches)])
-        if model.device.type != "cpu":
-            torch.accelerator.synchronize()  # calls on an accelerator are asynchronous
-        return answer
-
-    return call
-
-
 def main(job: Path, result: Path) -> None:
-    """Run the case in a job file and write its result atomically.
-
-    The job file contains `{"case": {…}, "folder": path}`; the result file, `{"measurement": {…}, "machine": {…}}` or `{"error": message}`.
-    """
+    """Run the case of a job file, `{"case": {…}, "folder": path}`, and write `{"measurement": {…}}` or `{"error": message}` atomically."""
     content = json.loads(job.read_text(encoding="utf-8"))
     outcome: Mapping[str, Any]
     try:
-        measurement = run_case(Case(**content["case"]), Path(content["folder"]))
-        outcome = {"measurement": measurement.to_dict(), "machine": describe_machine()}
+        outcome = {"measurement": run_case(Case(**content["case"]), Path(content["folder"])).to_dict()}
     except ZooError as error:
         outcome = {"error": str(error)}
     except Exception as error:  # a bug in the zoo: the suite continues, the traceback goes to the log

@@ -1,4 +1,4 @@
-"""Report of a benchmark suite: results of all cases, as a table, JSON or CSV."""
+"""Report of a benchmark suite: the measured figures of all cases, as a table, JSON or CSV."""
 
 from __future__ import annotations
 
@@ -14,13 +14,69 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from zoo.benchmarks.harness.timing import Measurement
 from zoo.errors import InputError
 from zoo.system.files import write_text
 
 Status = Literal["ok", "regression", "failed"]
 REPORT_VERSION = 1
 _STYLES: dict[Status, str] = {"ok": "green", "regression": "yellow", "failed": "red"}
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Statistics of the durations of repeated calls."""
+
+    median_ms: float  # median duration in milliseconds
+    p95_ms: float  # 95th percentile of the durations in milliseconds
+    runs: int  # number of timed calls
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """Number of images per second that a model processes in batches."""
+
+    batch_size: int  # images per call
+    images_per_second: float  # images per second, computed from the median duration of a call
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Measured figures of a case that didn't fail."""
+
+    scores: Mapping[str, float | None]  # scores by name; None for a score that is undefined for the data
+    n: int  # number of evaluated images
+    skipped: int  # number of skipped images
+    train_seconds: float | None  # wall-clock training time in seconds; None if the case doesn't train
+    eval_seconds: float  # wall-clock evaluation time in seconds, including reading and preprocessing the images
+    eval_images_per_second: float  # images evaluated per second
+    latency: Timing  # duration of a call with one preprocessed image
+    throughput: Throughput  # rate of calls with several preprocessed images
+    parameters: int  # number of parameters of the model, frozen ones included
+    peak_memory_mib: float  # peak memory of the case's process in MiB, excluding loader processes
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures in the format of report.json, rounded to their meaningful precision."""
+        latency = {"median": round(self.latency.median_ms, 3), "p95": round(self.latency.p95_ms, 3), "runs": self.latency.runs}
+        throughput = {"batch_size": self.throughput.batch_size, "images_per_second": round(self.throughput.images_per_second, 2)}
+        return {
+            "scores": dict(self.scores),
+            "n": self.n,
+            "skipped": self.skipped,
+            "train_seconds": None if self.train_seconds is None else round(self.train_seconds, 2),
+            "eval_seconds": round(self.eval_seconds, 2),
+            "eval_images_per_second": round(self.eval_images_per_second, 2),
+            "latency_ms": latency,
+            "throughput": throughput,
+            "parameters": self.parameters,
+            "peak_memory_mib": round(self.peak_memory_mib, 1),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Measurement:
+        """Create a measurement from the output of `to_dict`."""
+        latency = values["latency_ms"]
+        own = {key.name: values[key.name] for key in fields(cls) if key.name not in ("latency", "throughput")}
+        return cls(**own, latency=Timing(latency["median"], latency["p95"], latency["runs"]), throughput=Throughput(**values["throughput"]))
 
 
 @dataclass(frozen=True)
@@ -57,8 +113,7 @@ class CaseReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the case in the format of report.json."""
-        own = {"name": self.name, "task": self.task, "backbone": self.backbone, "data": self.data}
-        own |= {"engine": self.engine, "status": self.status}
+        own = {name: getattr(self, name) for name in ("name", "task", "backbone", "data", "engine", "status")}
         measured = self.measurement.to_dict() if self.measurement is not None else {}
         return own | {"seconds": round(self.seconds, 2), "error": self.error, "expect": dict(self.expect)} | measured
 
@@ -72,21 +127,13 @@ class CaseReport:
 
 @dataclass(frozen=True)
 class Report:
-    """Result of a benchmark suite.
+    """Result of a benchmark suite."""
 
-    Attributes:
-        suite: name of the suite.
-        started: start time in UTC, ISO 8601.
-        seconds: wall-clock time of the whole suite.
-        machine: description of the machine, from `describe_machine`.
-        cases: result of each case, in the order of the suite.
-    """
-
-    suite: str
-    started: str
-    seconds: float
-    machine: Mapping[str, Any]
-    cases: tuple[CaseReport, ...]
+    suite: str  # name of the suite
+    started: str  # start time in UTC, ISO 8601
+    seconds: float  # wall-clock time of the whole suite
+    machine: Mapping[str, Any]  # description of the machine, from `describe_machine`
+    cases: tuple[CaseReport, ...]  # result of each case, in the order of the suite
 
     @property
     def ok(self) -> bool:

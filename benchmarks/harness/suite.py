@@ -64,10 +64,6 @@ def read_suite(suite: str | Path) -> Suite:
     """Read a packaged suite by its name, such as "quick", or a suite from a TOML file.
 
     Paths of datasets in the file are relative to the current directory.
-
-    Raises:
-        UnknownNameError: no packaged suite has this name.
-        InputError: the file can't be read, is not valid TOML, or has invalid keys or values.
     """
     path = Path(suite).expanduser()
     if not isinstance(suite, Path) and path.suffix != ".toml" and path.name == suite:

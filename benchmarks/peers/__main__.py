@@ -9,26 +9,24 @@ rows run in fp32, and their targets don't apply.
 
 from __future__ import annotations
 
-import os
-import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 from rich.console import Console
+from rich.table import Table
 
-from zoo.benchmarks.harness.command import log, make_parser, prints_errors, report, torch_threads
+from zoo.benchmarks.harness.command import Flags, benchmark, data_flag, flag, log, make_table, report, threads_flag, torch_threads
+from zoo.benchmarks.harness.measurement import peaks
 from zoo.benchmarks.peers import race
-from zoo.benchmarks.peers.race import Outcome
-from zoo.benchmarks.peers.roofline import peaks
+from zoo.benchmarks.peers.race import Beaten, Outcome
 from zoo.benchmarks.peers.rows import ROWS, Row
 from zoo.benchmarks.peers.shared import Setting
-from zoo.benchmarks.peers.table import shown
 from zoo.engines import ENGINES
 from zoo.errors import InputError, UnknownNameError, ZooError, check_positive
-from zoo.system.hardware import cpu_has_bf16
+from zoo.system.hardware import cpu_has_bf16, cpu_has_matrix_units
 
 
 def measure(row: Row, setting: Setting, rounds: int, budget_s: float) -> Outcome:
@@ -52,34 +50,20 @@ def chosen(names: Sequence[str]) -> list[Row]:
     return [row for key, row in ROWS.items() if key in names]
 
 
-def check_engines() -> None:
-    """Raise an `InputError` if one of the compared engines isn't installed."""
-    for name in ("openvino", "onnxruntime"):
-        missing = ENGINES[name].missing()
-        if missing is not None:
-            raise InputError(missing)
-
-
-@prints_errors("peers")
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark and return the exit status.
-
-    It is 0 if all results agree and all applicable targets are met, 1 if not, and 2 if the input is invalid.
-    """
-    parser = make_parser("peers", __doc__)
-    parser.add_argument(
-        "--rows", nargs="+", default=list(ROWS), metavar="ROW", help=f"rows to run, one or more of: {', '.join(ROWS)}; all by default"
-    )
-    parser.add_argument("--rounds", type=int, default=5, help="maximum number of rounds per row")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="number of threads for each library")
-    parser.add_argument(
-        "--seconds", type=float, default=120.0, help="seconds per row, excluding preparation, after which no further round starts"
-    )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder that contains photos/ and portraits/")
-    flags = parser.parse_args(argv)
+@benchmark(
+    flag("--rows", nargs="+", default=list(ROWS), metavar="ROW", help=f"rows to run, one or more of: {', '.join(ROWS)}; all by default"),
+    flag("--rounds", type=int, default=5, help="maximum number of rounds per row"),
+    threads_flag("number of threads for each library"),
+    flag("--seconds", type=float, default=120.0, help="seconds per row, excluding preparation, after which no further round starts"),
+    data_flag("photos/ and portraits/"),
+)
+def main(flags: Flags) -> int:
+    """Run the benchmark; return 0 if all results agree and all applicable targets are met, 1 if not, and 2 if the input is invalid."""
     check_positive("peers", rounds=flags.rounds, threads=flags.threads, seconds=flags.seconds)
     rows = chosen(flags.rows)
-    check_engines()
+    for missing in (ENGINES[name].missing() for name in ("openvino", "onnxruntime")):
+        if missing is not None:
+            raise InputError(missing)
     outcomes = []
     with torch_threads(flags.threads), tempfile.TemporaryDirectory() as scratch:
         reached, has_bf16 = peaks(), cpu_has_bf16()
@@ -90,8 +74,54 @@ def main(argv: Sequence[str] | None = None) -> int:
     figures = [{**asdict(each), "part_of_peak": each.part_of(reached), "met": each.met} for each in outcomes]
     content = {"rows": figures, "peaks": reached, "threads": flags.threads, "bf16": has_bf16}
     met = all(outcome.met for outcome in outcomes)
-    return report(flags.json, content, *shown(outcomes, reached, flags.threads), met=met, width=max(160, Console().width))
+    return report(flags.json, content, *_shown(outcomes, reached, flags.threads), met=met, width=max(160, Console().width))
+
+
+def _shown(outcomes: Sequence[Outcome], peaks: Mapping[str, float | None], threads: int) -> Iterator[Table | str]:
+    """Yield the table, then lines with errors, numbers of rounds and `peaks`, the peak operations per second by precision."""
+    headings = ("task", "zoo", "of the peak", "compared with", "theirs", "times as fast", "target", "results", "")
+    table = make_table(f"the zoo compared with other libraries on {threads} threads, medians", headings)
+    for outcome in outcomes:
+        part = outcome.part_of(peaks)
+        first = [f"{outcome.title}, {outcome.precision}", _time(outcome.seconds, outcome), "–" if part is None else f"{100 * part:.0f} %"]
+        for each in outcome.beaten:
+            times = (each.name, _time(each.seconds, outcome), f"{each.ratio:.2f}", f"{each.promise:g}")
+            error = "" if each.difference.error is None else f", error {each.difference.error:.0e}"
+            table.add_row(*first, *times, f"{100 * each.difference.same:.0f} % equal{error}", _verdict(outcome, each))
+            first = ["", "", ""]
+        if outcome.fault is not None:
+            table.add_row(*first, "", "", "", "", "", "failed")
+        table.add_section()
+    yield table
+    for outcome in outcomes:
+        if outcome.fault is not None:
+            yield f"{outcome.title}, {outcome.precision}: {outcome.fault}"
+    if any(not outcome.judged for outcome in outcomes):
+        yield "this processor doesn't support bf16: these rows ran in fp32, and their targets don't apply"
+    rounds = ", ".join(f"{outcome.key} {outcome.rounds}" for outcome in outcomes if outcome.rounds)
+    yield f"number of rounds: {rounds or 'none'}"
+    rates = ", ".join(f"{name} {'not measured' if rate is None else f'{rate / 1e9:.0f}'}" for name, rate in peaks.items())
+    yield f"peak performance of matrix multiplication in 10⁹ operations per second: {rates}"
+    if not cpu_has_matrix_units():
+        gains = ", ".join(f"{name} {rate / peaks['fp32']:.1f}" for name, rate in peaks.items() if rate and peaks["fp32"] and name != "fp32")
+        lacking = "the targets are for a processor with AMX, which this one lacks"
+        yield f"{lacking}; speed-up of its matrix multiplications over fp32: {gains or 'none'}"
+
+
+def _verdict(outcome: Outcome, beaten: Beaten) -> str:
+    """Return whether the target for one library is met, as a few words for the table."""
+    if not beaten.right:
+        return "different results"
+    if not outcome.judged:
+        return "not applicable"
+    return "met" if beaten.ratio >= beaten.promise else "not met"
+
+
+def _time(seconds: float | None, outcome: Outcome) -> str:
+    if seconds is None:
+        return "–"
+    return f"{1000 * seconds:.0f} ms, {outcome.pictures / seconds:.1f}/s"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

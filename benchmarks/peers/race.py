@@ -90,19 +90,13 @@ class Outcome:
         return self.fault is None and all(each.right and (not self.judged or each.ratio >= each.promise) for each in self.beaten)
 
     def part_of(self, peaks: Mapping[str, float | None]) -> float | None:
-        """Return the fraction of the processor's peak performance that the zoo reaches; None if unknown.
-
-        `peaks` holds the peak operations per second by precision.
-        """
+        """Return the fraction of the peak performance (`peaks`: operations per second by precision) that the zoo reaches, if known."""
         peak = peaks.get(self.precision)
         return None if peak is None or self.seconds is None or self.operations is None else self.operations / self.seconds / peak
 
 
 def run(row: Outcome, contest: Contest, rounds: int, budget_s: float, clock: Callable[[], float] = time.perf_counter) -> Outcome:
-    """Warm up all libraries, compare their results, time them alternately, and return the row's outcome with the figures.
-
-    There are at most `rounds` rounds, and no round starts after `budget_s` seconds.
-    """
+    """Return the row with the figures of at most `rounds` rounds, in which all libraries run alternately for about `budget_s` seconds."""
     works = [contest.ours, *(rival.work for rival in contest.rivals)]
     warm = [_warmed(work, clock, math.inf if work is contest.ours else budget_s / _PATIENCE) for work in works]
     times = _turns(works, [max(1, round(_TURN_S / max(seconds, 1e-6))) for _, seconds in warm], rounds, budget_s, clock)
@@ -112,16 +106,12 @@ def run(row: Outcome, contest: Contest, rounds: int, budget_s: float, clock: Cal
         difference = contest.compare(answer, warm[0][0])
         right = contest.tolerance.allows(difference)
         beaten.append(Beaten(rival.name, theirs, round(theirs / seconds, 2), rival.promise, difference, right))
-    return replace(
-        row, pictures=contest.pictures, seconds=seconds, rounds=len(times[0]), beaten=tuple(beaten), operations=contest.operations
-    )
+    figures: dict[str, Any] = {"pictures": contest.pictures, "operations": contest.operations, "rounds": len(times[0])}
+    return replace(row, seconds=seconds, beaten=tuple(beaten), **figures)
 
 
 def _warmed(work: Work, clock: Callable[[], float], patience_s: float) -> tuple[Any, float]:
-    """Make warm-up calls; return the result and the duration in seconds of the last one.
-
-    No further calls follow one that takes longer than `patience_s` seconds.
-    """
+    """Make warm-up calls, until one takes longer than `patience_s`; return the result and the duration in seconds of the last one."""
     for _ in range(_WARM):
         start = clock()
         answer = work()

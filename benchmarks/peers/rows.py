@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from zoo.benchmarks.face_pipeline import PIXEL, Answer, Ours, Theirs
-from zoo.benchmarks.peers import engines, ours, timm, torchvision
+import zoo
+from zoo.benchmarks.face_pipeline import PIXEL, Answer, Theirs, difference, ours
+from zoo.benchmarks.peers import rivals
 from zoo.benchmarks.peers.race import Contest, Difference, Rival, Tolerance, Work
-from zoo.benchmarks.peers.shared import Precision, Setting
+from zoo.benchmarks.peers.shared import Precision, Setting, compiled, with_weights
 from zoo.images import decoding
 from zoo.images.preprocess import as_float
 
@@ -53,12 +54,9 @@ def compare_classes(theirs: list[int], ours: list[int]) -> Difference:
 
 def compare_faces(theirs: Sequence[Answer], ours: Sequence[Answer]) -> Difference:
     """Return the largest distance between embeddings, and the fraction of photos whose boxes differ by at most one pixel."""
-    same, error = 0, 0.0
-    for a, b in zip(theirs, ours, strict=True):
-        if a.boxes.shape == b.boxes.shape and np.abs(a.boxes - b.boxes).max(initial=0) <= PIXEL:
-            same += 1
-            error = max(error, float(np.linalg.norm(a.embeddings - b.embeddings, axis=1).max(initial=0)))  # embeddings have unit length
-    return Difference(error, same / len(theirs))
+    found = [difference(a, b) for a, b in zip(theirs, ours, strict=True)]
+    errors = [embeddings for boxes, embeddings in found if boxes <= PIXEL]
+    return Difference(max(errors, default=0.0), len(errors) / len(theirs))
 
 
 def operations(work: Work) -> float:
@@ -68,55 +66,43 @@ def operations(work: Work) -> float:
     return float(counter.get_total_flops())
 
 
-def _classifier(setting: Setting, precision: Precision, batch: int, rivals: Callable[[Tensor], list[Rival]]) -> Contest:
+def _classifier(setting: Setting, precision: Precision, batch: int, *others: Rival) -> Contest:
     model, images = setting.compiled_classifier(precision), setting.batch(batch)
-    found = rivals(setting.pixels(batch))
-    return Contest(lambda: model(images), tuple(found), compare_logits, _NUMBERS[precision], batch, operations(found[0].work))
+    return Contest(lambda: model(images), others, compare_logits, _NUMBERS[precision], batch, operations(others[0].work))
 
 
 def classifier_16(setting: Setting, precision: Precision) -> Contest:
     """Classify a batch; compare with all libraries in float32, and with OpenVINO used directly in the zoo's precision."""
-    network, _ = setting.classifier
-
-    def rivals(pixels: Tensor) -> list[Rival]:
-        return [
-            Rival("timm, eager float32", timm.eager(network, pixels), 8.0),
-            Rival("timm, channels last", timm.channels_last(network, pixels), 6.0),
-            Rival("ONNX Runtime", engines.onnxruntime_session(network, pixels, setting.threads), 4.0),
-            Rival(f"OpenVINO directly, {precision}", engines.openvino_compiled(network, pixels, setting.threads, setting.half), _DIRECTLY),
-        ]
-
-    return _classifier(setting, precision, _BATCH, rivals)
+    network, pixels = setting.classifier[0], setting.pixels(_BATCH)
+    eager = Rival("timm, eager float32", rivals.eager(network, pixels), 8.0)
+    channels_last = Rival("timm, channels last", rivals.channels_last(network, pixels), 6.0)
+    runtime = Rival("ONNX Runtime", rivals.onnxruntime_session(network, pixels, setting.threads), 4.0)
+    work = rivals.openvino_compiled(network, pixels, setting.threads, setting.half)
+    return _classifier(setting, precision, _BATCH, eager, channels_last, runtime, Rival(f"OpenVINO directly, {precision}", work, _DIRECTLY))
 
 
 def classifier_1(setting: Setting, precision: Precision) -> Contest:
     """Classify a single image; compare with timm."""
-    network, _ = setting.classifier
-    return _classifier(setting, precision, 1, lambda pixels: [Rival("timm, eager float32", timm.eager(network, pixels), 6.0)])
+    work = rivals.eager(setting.classifier[0], setting.pixels(1))
+    return _classifier(setting, precision, 1, Rival("timm, eager float32", work, 6.0))
 
 
 def classifier_int8(setting: Setting, precision: Precision) -> Contest:
     """Classify a batch in int8; compare with timm, and with OpenVINO used directly and calibrated on the same images."""
-    network, _ = setting.classifier
+    network, pixels = setting.classifier[0], setting.pixels(_BATCH)
+    eager = Rival("timm, eager float32", rivals.eager(network, pixels), 18.0)
     calibration = setting.pixels(max(_BATCH, len(setting.photos)))
-
-    def rivals(pixels: Tensor) -> list[Rival]:
-        directly = engines.openvino_compiled(network, pixels, setting.threads, setting.half, calibration)
-        return [
-            Rival("timm, eager float32", timm.eager(network, pixels), 18.0),
-            Rival("OpenVINO directly, int8", directly, _DIRECTLY),
-        ]
-
-    return _classifier(setting, precision, _BATCH, rivals)
+    work = rivals.openvino_compiled(network, pixels, setting.threads, setting.half, calibration)
+    return _classifier(setting, precision, _BATCH, eager, Rival("OpenVINO directly, int8", work, _DIRECTLY))
 
 
 def detector(setting: Setting, precision: Precision) -> Contest:
     """Detect objects in a photo; compare with torchvision. Resizing and padding are included for both."""
     network, _, photo = setting.detector
-    theirs = torchvision.detect(network, as_float(torch.from_numpy(photo).permute(2, 0, 1)))
+    theirs = rivals.detect(network, as_float(torch.from_numpy(photo).permute(2, 0, 1)))
     rival = Rival("torchvision, eager", theirs, 8.0 if precision == "int8" else 6.0)
     model = setting.compiled_detector(precision)
-    return Contest(lambda: model([photo])[0], (rival,), torchvision.compare_boxes, _BOXES[precision], 1, operations(theirs))
+    return Contest(lambda: model([photo])[0], (rival,), rivals.compare_boxes, _BOXES[precision], 1, operations(theirs))
 
 
 def folder(setting: Setting, precision: Precision) -> Contest:
@@ -124,9 +110,14 @@ def folder(setting: Setting, precision: Precision) -> Contest:
     network, _ = setting.classifier
     files = setting.files("photos")
     links = setting.links("folder/photos", files)
-    script = torchvision.classify_folder(network, links.parent, setting.preprocess, _BATCH)
-    work = ours.classify_folder(setting.compiled_classifier(precision), links, _BATCH)
-    count = operations(timm.eager(network, setting.pixels(1))) * len(files)
+    script = rivals.classify_folder(network, links.parent, setting.preprocess, _BATCH)
+    model = setting.compiled_classifier(precision)
+
+    def work() -> list[int]:
+        answers: Any = zoo.predict(model, links, batch_size=_BATCH, device="cpu")
+        return [int(answer.probabilities.argmax()) for answer in answers]
+
+    count = operations(rivals.eager(network, setting.pixels(1))) * len(files)
     return Contest(work, (Rival("a torchvision script", script, 6.0),), compare_classes, _LABELS, len(files), count)
 
 
@@ -134,8 +125,7 @@ def faces(setting: Setting, precision: Precision) -> Contest:
     """Detect and embed the faces in the portraits; compare with facenet-pytorch."""
     photos = [decoding.read(path) for path in setting.files("portraits")]
     theirs = Theirs()
-    mine = Ours(theirs.network)
-    mine.model = ours.compiled(mine.model, precision, None)
+    mine = ours(compiled(with_weights("inception_resnet_v1", "face", theirs.network), precision, None))
     rival = Rival("facenet-pytorch", lambda: [theirs(photo) for photo in photos], 3.0)
     return Contest(lambda: [mine(photo) for photo in photos], (rival,), compare_faces, _FACES[precision], len(photos), None)
 

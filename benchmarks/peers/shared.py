@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -15,18 +16,30 @@ from torch import Tensor, nn
 from torchvision.transforms.v2.functional import normalize
 
 import zoo
-from zoo.benchmarks.harness.photos import link_files, photo_files
-from zoo.benchmarks.peers import ours, timm, torchvision
+from zoo.benchmarks.harness.inputs import link_files, photo_files
+from zoo.benchmarks.peers import rivals
 from zoo.data.dataset import Sample
 from zoo.images import decoding
 from zoo.images.decoding import Image
 from zoo.images.preprocess import ImageBatch, Preprocess, as_float
-from zoo.models.model import Model
 
 Precision = Literal["fp32", "bf16", "int8"]
 
 _CLASSES = 1000
 _COMPARED = 4  # number of photos for the agreement check and calibration of a compiled detector; each takes seconds in float32
+
+
+def with_weights(backbone: str, task: str, network: nn.Module, **options: Any) -> zoo.Model:
+    """Build the zoo's model with the weights of another library's network; `options` are those of `zoo.build`."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "weights.pth"
+        torch.save(network.state_dict(), path)
+        return zoo.build(backbone, task, weights=path, say=lambda text: None, **options)
+
+
+def compiled(model: zoo.Model, precision: Precision, data: object) -> zoo.Compiled:
+    """Compile a model with OpenVINO. An error is raised if its predictions disagree with those of the uncompiled float32 model."""
+    return zoo.compile(model, engine="openvino", precision=precision, data=data)
 
 
 @dataclass
@@ -39,6 +52,7 @@ class Setting:
     scratch: Path  # empty folder for links to images
     backbone: str = "resnet50"  # backbone of the classifiers
     size: int = 224  # height and width of the classifiers' images in pixels
+    _classifiers: dict[Precision, zoo.Model] = field(default_factory=dict, init=False)  # compiled classifiers by precision
 
     @property
     def half(self) -> Precision:
@@ -64,23 +78,16 @@ class Setting:
         return self.preprocess.batch(self.photos)
 
     @cached_property
-    def classifier(self) -> tuple[nn.Module, Model]:
+    def classifier(self) -> tuple[nn.Module, zoo.Model]:
         """Network of timm and the zoo's classifier with the same random weights."""
-        network = timm.random_network(self.backbone, self.pixels(len(self.photos)))
-        return network, ours.with_weights(self.backbone, "classification", network, num_classes=_CLASSES, image_size=self.size)
+        network = rivals.random_network(self.backbone, self.pixels(len(self.photos)))
+        return network, with_weights(self.backbone, "classification", network, num_classes=_CLASSES, image_size=self.size)
 
-    @cached_property
-    def _classifiers(self) -> dict[Precision, Model]:
-        return {}
-
-    def compiled_classifier(self, precision: Precision) -> Model:
-        """Return the zoo's compiled classifier, which is cached by precision.
-
-        The photos get labels, so that the agreement check of `zoo.compile` also compares scores.
-        """
+    def compiled_classifier(self, precision: Precision) -> zoo.Model:
+        """Return the zoo's compiled classifier. The photos get labels, so that `zoo.compile` also compares scores."""
         if precision not in self._classifiers:
             samples = [Sample(photo, number, str(number)) for number, photo in enumerate(self.photos)]
-            self._classifiers[precision] = ours.compiled(self.classifier[1], precision, samples)
+            self._classifiers[precision] = compiled(self.classifier[1], precision, samples)
         return self._classifiers[precision]
 
     def pixels(self, count: int) -> Tensor:
@@ -92,22 +99,19 @@ class Setting:
         """Return a batch of `count` preprocessed photos, uint8. Photos are repeated if there are fewer than `count`."""
         whole = self._prepared
         places = [place % len(whole) for place in range(count)]
-        return ImageBatch(
-            whole.pixels[places],
-            tuple(whole.sizes_hw[place] for place in places),
-            tuple(whole.original_sizes_hw[place] for place in places),
-        )
+        sizes = ([every[place] for place in places] for every in (whole.sizes_hw, whole.original_sizes_hw))
+        return ImageBatch(whole.pixels[places], *map(tuple, sizes))
 
     @cached_property
-    def detector(self) -> tuple[nn.Module, Model, Image]:
+    def detector(self) -> tuple[nn.Module, zoo.Model, Image]:
         """Detector of torchvision, the zoo's detector with the same random weights, and a photo of 800×1066 pixels (height×width)."""
         photo = np.asarray(cv2.resize(self.photos[0], (1066, 800), interpolation=cv2.INTER_AREA), np.uint8)
-        network = torchvision.random_detector(as_float(torch.from_numpy(photo).permute(2, 0, 1)))
-        return network, ours.with_weights("resnet50", "detection", network, num_classes=torchvision.CLASSES, image_size=800), photo
+        network = rivals.random_detector(as_float(torch.from_numpy(photo).permute(2, 0, 1)))
+        return network, with_weights("resnet50", "detection", network, num_classes=rivals.CLASSES, image_size=800), photo
 
-    def compiled_detector(self, precision: Precision) -> Model:
+    def compiled_detector(self, precision: Precision) -> zoo.Model:
         """Return the zoo's compiled detector, calibrated on a few photos without ground truth."""
-        return ours.compiled(self.detector[1], precision, self.links("few", self.files("photos")[:_COMPARED]))
+        return compiled(self.detector[1], precision, self.links("few", self.files("photos")[:_COMPARED]))
 
     def links(self, name: str, files: Sequence[Path]) -> Path:
         """Return a folder of links to files, which is created on the first call with this name."""

@@ -54,11 +54,11 @@ def test_the_sides_take_turns_and_medians_count(monkeypatch: pytest.MonkeyPatch)
 
         return answer
 
-    def timed(call: Callable[[], object]) -> float:
-        call()
-        return {"theirs": 100.0, "ours": 10.0}[order[-1]] + len(order)
+    def timed(call: Callable[[np.ndarray], Answer], image: np.ndarray) -> tuple[Answer, float]:
+        answer = call(image)
+        return answer, {"theirs": 100.0, "ours": 10.0}[order[-1]] + len(order)
 
-    monkeypatch.setattr(face_pipeline, "seconds_of", timed)
+    monkeypatch.setattr(face_pipeline, "timed", timed)
     cost = face_pipeline._photo("a", np.zeros((4, 5, 3), np.uint8), side("theirs", 9.0), side("ours", 8.25), 3)
     assert order == ["theirs", "ours", "ours", "theirs", "theirs", "ours", "ours", "theirs"]
     assert (cost.theirs_ms, cost.ours_ms) == (105_000.0, 16_000.0)  # of 104, 105, 108 and 13, 16, 17

@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 
 from tests.postgres import Server
-from zoo.benchmarks import gallery, gallery_safety, gallery_stores
+from zoo.benchmarks import gallery, gallery_stores
 from zoo.benchmarks.gallery import Cost, Setting, fill, main, met, search, vectors
-from zoo.benchmarks.gallery_safety import Safety, drain, torment, write
-from zoo.benchmarks.gallery_stores import KEEPERS, NEEDS, bytes_in, exact, installed, load
+from zoo.benchmarks.gallery_stores import KEEPERS, NEEDS, Safety, bytes_in, drain, exact, installed, load, torment, write
 
 SETTING = Setting(rows=200, size=16, probes=20, kills=0, writers=0)
 COST = Cost("zoo", 128, 1e4, 50.0, 60.0, 300.0, 8.0, 20)
@@ -36,7 +35,7 @@ def test_what_is_kept_is_found_exactly(tmp_path: Path) -> None:
 
 def test_a_search_that_is_wrong_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill("zoo", str(tmp_path), SETTING)
-    monkeypatch.setattr(gallery_stores.Zoo, "nearest", lambda self, query, top: list(range(top)))
+    monkeypatch.setattr(gallery_stores._Zoo, "nearest", lambda self, query, top: list(range(top)))
     assert search("zoo", str(tmp_path), SETTING)[2] < 20
 
 
@@ -82,8 +81,8 @@ def test_losses_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             return count
 
     monkeypatch.setitem(KEEPERS, "zoo", Leaky)
-    monkeypatch.setattr(gallery_safety, "_child", lambda *_: [0, 1, 2])
-    monkeypatch.setattr(gallery_safety, "_write_all", lambda *_: None)
+    monkeypatch.setattr(gallery_stores, "_child", lambda *_: [0, 1, 2])
+    monkeypatch.setattr(gallery_stores, "_write_all", lambda *_: None)
     found = torment("zoo", str(tmp_path), 16, kills=3, writers=2, seed=0)
     assert found == Safety("zoo", lost=3 + 3, halves=2, unreadable=1, writers_lost=50)
     assert not found.safe

@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests.pictures import picture, write_picture
 from zoo.benchmarks import input_pipeline
-from zoo.benchmarks.harness.photos import link_files
+from zoo.benchmarks.harness.inputs import link_files
 from zoo.benchmarks.input_pipeline import Comparison, compare, main, one_core, write_phone_photos
 from zoo.errors import InputError
 

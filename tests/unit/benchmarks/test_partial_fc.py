@@ -27,13 +27,13 @@ def test_a_head_is_measured_in_a_new_process() -> None:
 def test_every_step_but_the_first_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
 
-    def timed(call: object) -> float:
+    def timed(call: object) -> tuple[None, float]:
         name = "pass" if isinstance(getattr(call, "__self__", None), torch.optim.Optimizer) else "loss"
         calls.append(name)
         call()  # type: ignore[operator]
-        return float(len(calls))
+        return None, float(len(calls))
 
-    monkeypatch.setattr(partial_fc, "seconds_of", timed)
+    monkeypatch.setattr(partial_fc, "timed", timed)
     before = torch.get_num_threads()
     try:
         cost = measure("sampled", 0.1, replace(SETTING, steps=3))

@@ -14,13 +14,13 @@ import torch
 
 from tests.pictures import write_picture
 from zoo.benchmarks.face_pipeline import Answer
+from zoo.benchmarks.harness.measurement import peaks
 from zoo.benchmarks.peers import __main__ as peers
 from zoo.benchmarks.peers import race, rows
 from zoo.benchmarks.peers.race import Contest, Difference, Outcome, Rival, Tolerance
-from zoo.benchmarks.peers.roofline import peaks
+from zoo.benchmarks.peers.rivals import compare_boxes
 from zoo.benchmarks.peers.rows import ROWS, Row, compare_faces
 from zoo.benchmarks.peers.shared import Setting
-from zoo.benchmarks.peers.torchvision import compare_boxes
 from zoo.compilation.agreement import DisagreementError
 from zoo.engines import ENGINES
 from zoo.errors import DataError, InputError

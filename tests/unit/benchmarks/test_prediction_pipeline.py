@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.pictures import write_photos
-from zoo.benchmarks.harness import engine_flags
+from zoo.benchmarks.harness import inputs
 from zoo.benchmarks.prediction_pipeline import Comparison, Way, compare, main
 from zoo.models.builder import build
 
@@ -72,7 +72,7 @@ def test_an_engine_computes_it(photos: Path, monkeypatch: pytest.MonkeyPatch, ca
         asked.append((engine, precision, options["data"]))
         return model
 
-    monkeypatch.setattr(engine_flags, "compile", compile)
+    monkeypatch.setattr(inputs, "compile", compile)
     words = ["--photos", str(photos), "--pictures", "10", "--rounds", "1", "--backbone", "resnet20", "--engine", "openvino"]
     main([*words, "--precision", "bf16"])
     main([*words, "--precision", "int8"])

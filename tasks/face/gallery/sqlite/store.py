@@ -1,7 +1,7 @@
 """Gallery in an SQLite file, searched in memory.
 
-SQLite stores the embeddings, and NumPy searches them. This is several times as fast as sqlite-vec or LanceDB (see the docstring of
-`zoo.benchmarks.gallery` for measurements), needs no additional package, and works in Python builds that can't load SQLite extensions.
+SQLite stores the embeddings, and NumPy searches them. This is several times as fast as sqlite-vec or LanceDB (see
+docs/benchmarks.md for measurements), needs no additional package, and works in Python builds that can't load SQLite extensions.
 """
 
 from __future__ import annotations
