@@ -57,7 +57,8 @@ def pool(levels: Sequence[Tensor], boxes: Sequence[Tensor], scales: Sequence[flo
     left, top, right, bottom = (torch.cat(list(boxes)) * torch.tensor(scales)[level_of][:, None]).unbind(1)
     down, across = _samples(top, bottom, maps[:, 0], cells, ratio), _samples(left, right, maps[:, 1], cells, ratio)
     if library("roi_align") is not None and all(level.dtype == torch.float32 for level in levels) and not is_watched():
-        return _Pooled.apply(level_of, picture, *down, *across, *levels)
+        pooled: Tensor = _Pooled.apply(level_of, picture, *down, *across, *levels)
+        return pooled
     channels = levels[0].shape[1]
     table = _table([level.permute(0, 2, 3, 1).reshape(-1, channels) for level in levels])
     pixels = torch.tensor([0, *(level.shape[0] * level.shape[2] * level.shape[3] for level in levels[:-1])]).cumsum(0)
