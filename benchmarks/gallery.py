@@ -121,11 +121,7 @@ _STORES = [name for name in KEEPERS if name != "postgres"]
     flag("--writers", type=int, default=4, help="number of concurrent writers"),
     flag("--keepers", nargs="+", choices=_STORES, help="stores to measure; all that are installed by default"),
     flag(
-        "--postgres",
-        metavar="ADDRESS",
-        nargs="+",
-        default=[],
-        help="addresses of empty PostgreSQL databases with pgvector, one for each size",
+        "--postgres", metavar="ADDRESS", nargs="+", default=[], help="addresses of empty PostgreSQL databases with pgvector, one per size"
     ),
 )
 def main(flags: Flags) -> int:
