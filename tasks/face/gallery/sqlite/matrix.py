@@ -24,9 +24,6 @@ class Matrix:
         self._people: Ints = np.empty(0, np.int64)
         self._count = 0
 
-    def __len__(self) -> int:
-        return self._count
-
     @property
     def last_face(self) -> int:
         """Highest face number; 0 if the array is empty."""
