@@ -49,16 +49,14 @@ def test_a_server_that_is_down_at_the_start(tmp_path: Any) -> None:
 def test_a_server_that_goes_down_in_the_middle_has_nobody_half_enrolled(own_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     gallery = Gallery(own_server.make("faces"), MODEL)
     gallery.enroll("Ann", vectors(2))
-    insert = PostgresStore._insert
+    person = PostgresStore._person
 
-    def stop_before_the_last(self: PostgresStore, cursor: Any, person: int, faces: Any) -> None:
-        if len(faces) > 1:
-            insert(self, cursor, person, faces[:-1])
+    def stop_before_the_last(self: PostgresStore, cursor: Any, name: str) -> int | None:
+        if name == "Cem":
             own_server.stop("immediate")  # as if it were killed, with rows of this transaction written
-            faces = faces[-1:]
-        insert(self, cursor, person, faces)
+        return person(self, cursor, name)
 
-    monkeypatch.setattr(PostgresStore, "_insert", stop_before_the_last)
+    monkeypatch.setattr(PostgresStore, "_person", stop_before_the_last)
     with pytest.raises(GalleryError, match=rf"{_GONE} .*Enrolling and forgetting are all-or-nothing"):
         gallery.enroll_all({"Bob": vectors(1), "Cem": vectors(3)})
     monkeypatch.undo()
