@@ -256,7 +256,8 @@ def open_gallery(
 
     model = embedder(flags.model, flags.engine, flags.precision, progress.say)
     gallery = Gallery(flags.gallery or default_place(), model)
-    source, on_error = sources[0] if len(sources) == 1 else list(sources), cast("OnError", "raise" if skipped is None else "skip")
+    source = sources[0] if len(sources) == 1 else list(sources)
+    on_error: OnError = "raise" if skipped is None else "skip"
     found = predict(model, source, detector=flags.detector, faces=faces, on_error=on_error, skipped=skipped, progress=progress)
     return gallery, (cast(Faces, photo) for photo in found)
 
