@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import torch
 
 import zoo
 from tests.engines import INSTALLED, KEEPING, small_model
+from tests.forking import Job, run_job
 from tests.pictures import write_picture
 from zoo.compilation.conversion import Conversion
 from zoo.engines import ENGINES, Judge
@@ -191,8 +190,8 @@ os.kill(os.getpid(), signal.SIGINT)
 
 @pytest.mark.parametrize("engine", INSTALLED)
 def test_ctrl_c_is_told_after_networks_were_started_and_forgotten(engine: str) -> None:
-    done = subprocess.run([sys.executable, "-c", _SIGNALLED, engine], capture_output=True, text=True, timeout=240)
-    assert (done.returncode, done.stdout.strip()) == (0, "interrupted"), done.stderr
+    done = run_job(Job([engine], _SIGNALLED))
+    assert (done.status, done.stdout.strip()) == (0, "interrupted"), done.stderr
 
 
 def likeness(wanted: Any, got: Any) -> float:

@@ -3,61 +3,15 @@
 from __future__ import annotations
 
 import doctest
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from tests.docs.blocks import ROOT, RUN, Block, matches, read_blocks, read_commands
 from tests.docs.folders import provide
+from tests.forking import Job, run_job
 
 _REAL = ROOT.parent / "shared" / "data"
 _MOST = 4000  # characters of a command's output in a message
-
-
-class Zoo:
-    """The command line in forked processes; see `tests.docs.server`."""
-
-    def __init__(self, scratch: Path) -> None:
-        """Start the server.
-
-        Args:
-            scratch: folder for the output of commands.
-        """
-        self._output = scratch / "output.txt"
-        environment = {**os.environ, "COLUMNS": "80", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-        environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-        command = [sys.executable, "-m", "tests.docs.server"]
-        self._server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
-
-    def __call__(self, words: tuple[str, ...], folder: Path) -> tuple[int, str]:
-        """Run a command in a folder; return its exit status and its output, both streams together.
-
-        Raises:
-            RuntimeError: the server has ended.
-        """
-        assert self._server.stdin is not None
-        assert self._server.stdout is not None
-        try:
-            self._server.stdin.write(json.dumps({"words": words, "folder": str(folder), "output": str(self._output)}) + "\n")
-            self._server.stdin.flush()
-            status = self._server.stdout.readline()
-        except BrokenPipeError:
-            status = ""
-        if not status:
-            raise RuntimeError("the server of commands has ended; its error stands above")
-        return int(status), self._output.read_text(encoding="utf-8")
-
-    def __enter__(self) -> Self:
-        """Return the command line."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """End the server."""
-        self._server.communicate()
 
 
 def run_python(block: Block, page: Path, namespace: dict[str, Any]) -> None:
@@ -73,18 +27,19 @@ def run_python(block: Block, page: Path, namespace: dict[str, Any]) -> None:
     exec(compile("\n" * (block.line - 1) + block.text, page, "exec"), namespace)
 
 
-def run_console(block: Block, page: Path, folder: Path, zoo: Zoo) -> None:
+def run_console(block: Block, page: Path, folder: Path) -> None:
     """Run the commands of a block, and compare exit statuses and the output that the page shows."""
     for command in read_commands(block.text):
         where = f"{page.name} line {block.line}: {' '.join(command.words)}"
         assert command.words[0] == "zoo", f"{where}: only zoo's commands can be run; explain it with <!-- not run: … -->"
-        status, printed = zoo(command.words[1:], folder)
-        assert status == command.status, f"{where} ended with {status}:\n{printed[-_MOST:]}"
+        done = run_job(Job(command.words[1:], folder=str(folder), together=True), seconds=600)
+        printed = done.stdout
+        assert done.status == command.status, f"{where} ended with {done.status}:\n{printed[-_MOST:]}"
         shown = "\n".join(command.shown)
         assert matches(command.shown, printed, block.vary), f"{where}\n--- shown\n{shown}\n--- printed\n{printed[:_MOST]}"
 
 
-def run_page(page: Path, folder: Path, zoo: Zoo) -> list[str]:
+def run_page(page: Path, folder: Path) -> list[str]:
     """Run the blocks of a page in order, in one folder, which is the current one, and in one namespace.
 
     Returns:
@@ -101,5 +56,5 @@ def run_page(page: Path, folder: Path, zoo: Zoo) -> list[str]:
         elif block.language == "python":
             run_python(block, page, namespace)
         else:
-            run_console(block, page, folder, zoo)
+            run_console(block, page, folder)
     return lacking

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.docs.blocks import ROOT, RUN, pages, read_blocks
-from tests.docs.runner import Zoo, run_page
+from tests.docs.runner import run_page
 
 _TUTORIAL = ROOT / "docs" / "tutorial.md"  # tests/end_to_end/test_tutorial.py runs it
-
-
-@pytest.fixture(scope="module")
-def zoo_command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zoo]:
-    with Zoo(tmp_path_factory.mktemp("commands")) as zoo:
-        yield zoo
 
 
 def pages_to_run() -> list[Any]:
@@ -31,9 +24,9 @@ def pages_to_run() -> list[Any]:
 
 
 @pytest.mark.parametrize("page", pages_to_run())
-def test_the_code_blocks_of_a_page_run(page: Path, tmp_path: Path, zoo_command: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_blocks_of_a_page_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    lacking = run_page(page, tmp_path, zoo_command)
+    lacking = run_page(page, tmp_path)
     if lacking:
         pytest.skip(" / ".join(lacking))
 

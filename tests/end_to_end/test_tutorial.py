@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.blocks import ROOT, RUN, read_blocks, read_commands
-from tests.docs.runner import Zoo, run_page
+from tests.docs.runner import run_page
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 
@@ -22,12 +22,10 @@ def first_part() -> list[str]:
 @pytest.mark.slow
 def test_the_tutorial_goes_from_folders_to_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert first_part() == ["data", "data", "train", "eval", "predict", "runs"]
-    place, scratch = tmp_path / "place", tmp_path / "scratch"
-    for folder in (place, scratch):
-        folder.mkdir()
+    place = tmp_path / "place"
+    place.mkdir()
     monkeypatch.chdir(place)
-    with Zoo(scratch) as zoo:
-        lacking = run_page(TUTORIAL, place, zoo)
+    lacking = run_page(TUTORIAL, place)
     run = place / "runs" / "product"
     assert (run / "report.html").is_file()
     history = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.forking import Job, run_job
 from tests.pictures import write_class_folders
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs/examples"
@@ -29,26 +29,16 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for file in (EXAMPLES / package).iterdir():
             if file.is_file():
                 (copy / file.name).write_bytes(file.read_bytes())
-        words = [
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-deps",
-            "--no-build-isolation",
-            "--target",
-            str(target),
-            str(copy),
-        ]
-        subprocess.run([sys.executable, "-m", "pip", *words], check=True, capture_output=True, text=True, timeout=300)
+        options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--no-build-isolation", "--target", str(target)]
+        command = [sys.executable, "-m", "pip", "install", *options, str(copy)]
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
     return target
 
 
 def zoo(installed: Path, *words: object, status: int = 0) -> str:
     """Run a command with the packages on the path, and return its standard output."""
-    environment = {**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "zoo", *map(str, words)]
-    done = subprocess.run(command, env=environment, cwd=EXAMPLES.parents[1], capture_output=True, text=True, timeout=300)
-    assert done.returncode == status, done.stderr
+    done = run_job(Job([*map(str, words)], environment={"PYTHONPATH": str(installed)}))
+    assert done.status == status, done.stderr
     return done.stdout if status == 0 else done.stderr
 
 
@@ -108,10 +98,8 @@ for call in (lambda: zoo.evaluate([model, model], "angles:x"), lambda: zoo.compi
 
 
 def test_a_task_is_built_saved_and_loaded_and_says_what_it_lacks(installed: Path, tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", SAVED, str(tmp_path / "model")]
-    done = subprocess.run(command, env=environment, cwd=EXAMPLES.parents[1], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    done = run_job(Job([str(tmp_path / "model")], SAVED, environment={"PYTHONPATH": str(installed)}))
+    assert done.status == 0, done.stderr
     first, combined, compiled = done.stdout.splitlines()
     assert first == "rotation (2, 2) ['loss_angle']"
     assert "rotation" in combined

@@ -96,7 +96,8 @@ def _part(boxes: Boxes, height: int, width: int) -> tuple[int, int, int, int] | 
         return None
     limits = np.array([width, height, width, height])
     known = np.clip(known, 0, limits)
-    left, top, right, bottom = *known[:, :2].min(0), *known[:, 2:].max(0)
+    left, top = known[:, :2].min(0)
+    right, bottom = known[:, 2:].max(0)
     if _SMALL * (right - left) >= width or _SMALL * (bottom - top) >= height:
         return None
     reach = max(_CONTEXT * max(right - left, bottom - top), _LEAST) / 2

@@ -6,6 +6,7 @@ import copy
 import json
 import pickle
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,17 @@ from zoo.tasks.face.commands.gallery import embedder
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+@pytest.fixture(scope="module")
+def intact(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("intact") / "out"
+    zoo.export(small_model("detection"), folder, "torch", precision="fp32")
+    return folder
+
+
 @pytest.fixture
-def exported(tmp_path: Path) -> Path:
-    zoo.export(small_model("detection"), tmp_path / "out", "torch", precision="fp32")
-    return tmp_path / "out"
+def exported(intact: Path, tmp_path: Path) -> Path:
+    """A copy of an export, for a test to damage."""
+    return Path(shutil.copytree(intact, tmp_path / "out"))
 
 
 def ask(folder: Path) -> Any:

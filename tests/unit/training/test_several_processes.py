@@ -15,8 +15,9 @@ import psutil
 import pytest
 import torch
 
+from tests.forking import Job, run_job
 from tests.pictures import write_class_folders
-from tests.processes import in_processes
+from tests.processes import in_processes, start_together
 from zoo.models.archive import load
 
 pytestmark = pytest.mark.slow
@@ -31,12 +32,12 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(pictures: Path, out: Path, *more: str) -> list[str]:
-    return ["-m", "zoo", "train", "--data", f"folder:{pictures}", "--out", str(out), *WORDS.split(), *more]
+    return ["train", "--data", f"folder:{pictures}", "--out", str(out), *WORDS.split(), *more]
 
 
 def torchrun(words: Sequence[str], *options: str) -> subprocess.Popen[str]:
     """Start two processes with torchrun, as a user would."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *options]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *options, "-m", "zoo"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen([sys.executable, *launcher, *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -80,7 +81,7 @@ def whole(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 
 def test_the_loss_curve_is_that_of_one_process_with_the_same_batches(pictures: Path, whole: tuple[Path, str, str], tmp_path: Path) -> None:
     alone = command(pictures, tmp_path / "run", "--epochs", "7", "--batch-size", "8", "--quiet")
-    subprocess.run([sys.executable, *alone], check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert run_job(Job(alone)).status == 0
     one, two = curve(tmp_path / "run"), curve(whole[0])
     assert len(one) == len(two) == 21
     assert two == pytest.approx(one, abs=1e-4)
@@ -95,10 +96,10 @@ def test_the_first_process_speaks_for_all(whole: tuple[Path, str, str]) -> None:
 
 
 def test_scores_are_printed_once(pictures: Path, whole: tuple[Path, str, str]) -> None:
-    words = ["-m", "zoo", "eval", str(whole[0]), "--data", f"folder:{pictures}", "--json", "--quiet", "--replicates", "0"]
-    status, output, stderr = finished(torchrun(words))
-    assert status == 0, stderr
-    assert json.loads(output)["n"] == 21
+    first, second = start_together(2, None, "eval", str(whole[0]), "--data", f"folder:{pictures}", "--json", "--quiet", "--replicates", "0")
+    assert (first.status, second.status) == (0, 0), first.stderr + second.stderr
+    assert json.loads(first.stdout)["n"] == 21
+    assert second.stdout == ""
 
 
 # -- processes that end --------------------------------------------------------------------------------------------------------------
