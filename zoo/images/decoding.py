@@ -110,7 +110,7 @@ class Decoding:
             raise ImageError(
                 name, f"is a damaged or unusual {header.format} that OpenCV can't decode. Replace the file, or convert it to PNG"
             )
-        upright = _TURNS.get(header.orientation, lambda image: image)(_rgb(image, header, name))
+        upright = _TURNS[header.orientation](_rgb(image, header, name))
         return np.ascontiguousarray(upright), header.size_hw
 
 
@@ -225,6 +225,7 @@ def _over_white(colours: Image, alphas: Image, premultiplied: bool) -> Image:
 
 # functions that undo the rotation and mirroring declared by an EXIF orientation (tag 274 of TIFF 6.0)
 _TURNS: dict[int, Callable[[Image], Image]] = {
+    1: lambda image: image,
     2: lambda image: image[:, ::-1],
     3: lambda image: image[::-1, ::-1],
     4: lambda image: image[::-1],

@@ -200,7 +200,8 @@ class Preprocess:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Preprocess:
         """Restore the settings from model.json."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        arguments: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        return cls(**arguments)
 
 
 def _padded_hw(sizes_hw: Sequence[tuple[int, int]]) -> tuple[int, int]:

@@ -123,7 +123,10 @@ def _accuracy(pairs: Pairs, fold_of: Ints) -> Folded:
         {"fold": number, "accuracy": accuracy, "threshold": threshold, "genuine": len(alike), "impostor": len(different)}
         for number, accuracy, threshold, alike, different in columns
     ]
-    details = {"folds": len(folds), "threshold": float(thresholds.mean()), "per_fold": per_fold}
+    details: dict[str, Any] = {"folds": len(folds), "threshold": float(thresholds.mean()), "per_fold": per_fold}
     right = (similar >= thresholds[np.searchsorted(numbers, fold_of)]) == same
-    scores = {"accuracy": float(accuracies.mean()), "accuracy_std": float(accuracies.std(ddof=1) / np.sqrt(len(folds)))}
+    scores: dict[str, float | None] = {
+        "accuracy": float(accuracies.mean()),
+        "accuracy_std": float(accuracies.std(ddof=1) / np.sqrt(len(folds))),
+    }
     return scores, details, replace(pairs, values=right)
