@@ -23,7 +23,7 @@ from zoo.curation.check import KINDS
 from zoo.errors import InputError
 from zoo.task.contract import get_task
 
-_QUICK, _MANY = 300, 10_000
+_QUICK, _MANY = 300, int(os.environ.get("ZOO_MUTATIONS", "2000"))  # before a release: ZOO_MUTATIONS=10000 (two minutes)
 _LIMIT_S = 1.0
 _LIMIT_MIB = 64.0  # in addition to the memory after opening the intact file; over all damaged files together, so that leaks count, too
 
