@@ -74,6 +74,8 @@ def convert(
 def open_whole(source: str, task: Task, skip_bad: bool, progress: Progress) -> Opened:
     """Open a dataset with all its splits. Raise a `DataError` if there are annotation errors and `skip_bad` is False."""
     opened = open_all(source, task, progress.say)
+    for note in opened.notes:
+        progress.say(f"data {source}: {note}")
     if opened.faults and not skip_bad:
         what = f"data {source!r}: {counted(len(opened.faults), 'error')} in the annotations:"
         raise DataError(what, opened.faults, "Fix them, or skip them with --skip-bad.")

@@ -25,7 +25,7 @@ class Sample:
         image: [H, W, 3] uint8, RGB.
         target: ground truth in the format of the task; None if there is none. For classification and face, it is a class index. For
             detection, it is `{"boxes": [N, 4] float32 xyxy in pixels, "labels": [N] int64, …}`.
-        key: stable identifier of the sample: its path relative to the data's folder, or a name made from its index.
+        key: stable identifier of the sample: its path relative to the dataset folder, or a name made from its index.
     """
 
     image: Image
@@ -86,6 +86,7 @@ class Dataset(Sequence[Sample]):
         records: records of the samples, in a fixed order.
         classes: class names by index; empty if unknown.
         skipped: annotation errors that were skipped because the dataset was opened with `on_error="skip"`.
+        notes: what the reader assumed, converted or passed over, one line each; commands print them.
         exact: whether to always decode images at full size; otherwise JPEGs much larger than the model's input are decoded at a reduced
             scale.
     """
@@ -95,6 +96,7 @@ class Dataset(Sequence[Sample]):
     classes: tuple[str, ...] = ()
     skipped: tuple[Fault, ...] = ()
     exact: bool = False
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of samples."""

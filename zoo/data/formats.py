@@ -152,6 +152,9 @@ def open_data(
     dataset = scheme.open(ref, on_error)
     if not dataset.records:
         raise DataError(f"data {ref.text!r} has no samples", dataset.skipped, remedy="Check the path, the split and the classes.")
+    if say is not None:
+        for note in dataset.notes:
+            say(f"data {ref.text}: {note}")
     return replace(dataset, exact=ref.exact)
 
 
@@ -192,6 +195,7 @@ def finish(
     faults: Sequence[Fault],
     on_error: OnError,
     keep_classes: Callable[[Sequence[Record], Sequence[int | None]], list[Record]] = keep_labelled,
+    notes: Sequence[str] = (),
 ) -> Dataset:
     """Create the dataset from its records, apply the options `classes` and `limit`, and raise or store the faults.
 
@@ -205,6 +209,7 @@ def finish(
         on_error: "raise" to raise one error for all faults, "skip" to store them in the dataset.
         keep_classes: function that applies the option `classes`. It receives the records and the new index of each class (None for a class
             to drop), and returns the remaining records. The default requires targets that are class indices.
+        notes: as in `Dataset`.
 
     Raises:
         DataError: the annotations contain errors, and `on_error` is "raise".
@@ -221,4 +226,4 @@ def finish(
         new_index = [ref.classes.index(name) if name in ref.classes else None for name in names]
         kept = keep_classes(kept, new_index)
         names = ref.classes
-    return Dataset(ref.text, tuple(kept[: ref.limit]), names, tuple(faults))
+    return Dataset(ref.text, tuple(kept[: ref.limit]), names, tuple(faults), notes=tuple(notes))

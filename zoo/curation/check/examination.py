@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from zoo.curation.check import boxes, duplicates, labels, pictures
-from zoo.curation.check.findings import NEAR, Findings, in_order, of_faults
+from zoo.curation.check.findings import NEAR, Finding, Findings, in_order, of_faults
 from zoo.curation.check.items import Opened, open_all
 from zoo.errors import InputError
 from zoo.system.progress import Progress
@@ -37,7 +37,7 @@ def examine(data: object, task: str, *, near: int = NEAR, workers: int | None = 
     facts = tuple(progress.track(pictures.look_at_all(records, workers), "reading", len(records)))
     items, people, counts = opened.items, kind.data.open_set, labels.class_counts(opened)
     read = list(of_faults(opened.faults, opened.root))
-    found = [*opened.findings, *read]
+    found = [*opened.findings, *read, *(Finding("assumed", str(opened.root or opened.name), note) for note in opened.notes)]
     found += pictures.findings(
         [item.key for item in items], ["" if item.record.path is None else item.record.path.name for item in items], facts
     )

@@ -63,8 +63,10 @@ KINDS: Mapping[str, Kind] = {
     "no-annotation": Kind("warning", "images without annotations"),
     "no-objects": Kind("note", "images annotated as empty"),
     "no-picture": Kind("error", "annotations without an image"),
+    "wrong-size": Kind("error", "annotations for another image size"),
     "annotation": Kind("error", "other annotation errors"),
     "split": Kind("error", "splits that can't be opened"),
+    "assumed": Kind("note", "what the reader assumed, converted or passed over"),
 }
 
 

@@ -52,6 +52,7 @@ class Opened:
     faults: list[Fault] = field(default_factory=list)  # annotation errors
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by split; the key "" stands for the dataset opened without a split
     findings: list[Finding] = field(default_factory=list)  # problems with opening splits
+    notes: list[str] = field(default_factory=list)  # as in `Dataset`
 
     @property
     def filed(self) -> bool:
@@ -93,6 +94,7 @@ def open_all(data: object, task: Task, say: Callable[[str], None] | None = None)
         raise refusal
     opened.items = merged(opened.items)
     opened.faults = list(dict.fromkeys(opened.faults))
+    opened.notes = list(dict.fromkeys(opened.notes))
     return opened
 
 
@@ -105,6 +107,7 @@ def _add(opened: Opened, split: str, part: Dataset) -> None:
         faults = tuple(replace(fault, key=f"{split}/{fault.key}") for fault in faults)
     opened.items += items
     opened.faults += faults
+    opened.notes += part.notes
     opened.classes[split] = part.classes
     opened.pairs += tuple(getattr(part, "pairs", ()))
 
