@@ -10,11 +10,17 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.errors import Fault, InputError
+from zoo.errors import Fault, ImageError, InputError
 from zoo.images import decoding as images
 
 OnError = Literal["raise", "skip"]
 Image = NDArray[np.uint8]
+
+
+def wrong_size(stated_hw: tuple[int, int], size_hw: tuple[int, int]) -> str:
+    """Describe an image whose size differs from that of its annotation, both as height and width in pixels."""
+    stated, real = (f"{width}×{height}" for height, width in (stated_hw, size_hw))
+    return f"its annotation is for an image of {stated} pixels, but the file has {real}. Was it resized or replaced after annotation?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,8 @@ class Record:
         key: as in `Sample`.
         source: path of the image file, the image itself, or a function that generates it.
         target: as in `Sample`.
-        size_hw: unverified height and width in pixels, as stated by the annotations; None if they don't state a size.
+        size_hw: height and width in pixels, after EXIF orientation, that the target refers to; None if the annotations don't state a size.
+            An image file is compared with it when it is decoded.
     """
 
     key: str
@@ -69,10 +76,13 @@ class Record:
             The image, and its height and width at full size, which are the coordinate frame of the target.
 
         Raises:
-            ImageError: the file can't be read.
+            ImageError: the file can't be read, or has another size than `size_hw`.
         """
         if isinstance(self.source, Path):
-            return decoding.read(self.source)
+            image, size_hw = decoding.read(self.source)
+            if self.size_hw not in (None, size_hw):
+                raise ImageError(str(self.source), wrong_size(self.size_hw, size_hw), "wrong-size")
+            return image, size_hw
         image = self.source() if callable(self.source) else self.source
         return image, (image.shape[0], image.shape[1])
 

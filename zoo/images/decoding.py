@@ -114,9 +114,30 @@ class Decoding:
         return np.ascontiguousarray(upright), header.size_hw
 
 
+def header(path: Path | str) -> Header:
+    """Return the header of an image file, whose container must be complete. The pixels aren't decoded."""
+    return _header(load(path), str(path), MAX_PIXELS)
+
+
 def size(path: Path | str) -> tuple[int, int]:
-    """Return the height and width of an image file in pixels, with orientation applied. Only the header is parsed."""
-    return _header(load(path), str(path), MAX_PIXELS).size_hw
+    """Return the height and width of an image file in pixels, with orientation applied; otherwise as `header`."""
+    return header(path).size_hw
+
+
+_HEAD = 1 << 16  # bytes; more are read of few files: an EXIF block has up to 64 KiB
+
+
+def peek(path: Path | str) -> Header | None:
+    """Return the header of a regular file, of which usually only the first bytes are read; None if it can't be read."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            head = file.read(_HEAD)
+            try:
+                return headers.parse(head, whole=False)
+            except Flaw as flaw:
+                return headers.parse(head + file.readall(), whole=False) if flaw.kind == "truncated" and len(head) == _HEAD else None
+    except (OSError, Flaw):
+        return None
 
 
 def load(path: Path | str) -> bytes:

@@ -34,15 +34,24 @@ class Header:
     transparent_grey: int | None = None  # 8-bit or 16-bit grey value that a PNG declares as transparent
     paired: bool = False  # whether the file is a grey TIFF with alpha, which must be converted by `tiff.widened` before decoding
     inverted: bool = False  # whether 0 is white in the array that OpenCV returns
+    turned: int = 1  # orientation of a TIFF, which OpenCV applies; `height` and `width` are those after it
 
     @property
     def size_hw(self) -> tuple[int, int]:
         """Height and width after orientation, in pixels."""
         return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)
 
+    @property
+    def declared(self) -> int:
+        """Orientation declared by the file, 1 to 8, regardless of who applies it."""
+        return max(self.orientation, self.turned)
 
-def parse(data: bytes) -> Header:
+
+def parse(data: bytes, whole: bool = True) -> Header:
     """Parse the header of an image file from the content of the whole file, and check that its container is complete.
+
+    With `whole=False`, `data` may be the beginning of a file, and completeness and checksums aren't checked. If the header goes on behind
+    the end of `data`, the `kind` of the Flaw is "truncated".
 
     Raises a Flaw if the file is empty, in an unsupported format, damaged or truncated. The reason continues a sentence that begins with the
     file's name.
@@ -52,7 +61,7 @@ def parse(data: bytes) -> Header:
     for pattern, read in _FORMATS:
         if pattern.match(data):
             try:
-                header = read(data)
+                header = read(data, whole)
             except (struct.error, IndexError):
                 raise _cut_short(f"its header ends early ({len(data)} bytes in total)") from None
             if header.height < 1 or header.width < 1:
@@ -82,7 +91,7 @@ def _unreadable(reason: str) -> Flaw:
     return Flaw(reason, "unreadable")
 
 
-def _jpeg(data: bytes) -> Header:
+def _jpeg(data: bytes, whole: bool) -> Header:
     """Parse the JPEG markers up to the first scan (ITU-T T.81, annex B)."""
     at, orientation, size = 2, 1, None
     while True:
@@ -105,16 +114,16 @@ def _jpeg(data: bytes) -> Header:
     if size is None:
         raise _unreadable("is damaged: its image data comes before its size")
     # within a scan, every FF is followed by 00, so FF D9 can only be the end marker; a thumbnail's end marker precedes the scan
-    if data.rfind(b"\xff\xd9", at) < 0:
+    if whole and data.rfind(b"\xff\xd9", at) < 0:
         raise _cut_short("its end marker is missing")
     return Header("JPEG", size[0], size[1], orientation)
 
 
-def _png(data: bytes) -> Header:
+def _png(data: bytes, whole: bool) -> Header:
     """Parse a PNG file, and check the length and checksum of every chunk (W3C PNG, third edition, section 5)."""
     width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
     orientation, alpha, key, ended = 1, colour in (4, 6), None, False
-    for kind, body in _png_chunks(data):
+    for kind, body in _png_chunks(data, whole):
         if kind == b"tRNS":
             alpha = colour != 0
             # OpenCV ignores the transparent grey value, but expands samples of 1, 2 and 4 bits to 8 bits
@@ -122,20 +131,22 @@ def _png(data: bytes) -> Header:
         elif kind == b"eXIf":
             orientation = exif_orientation(data[body])
         ended = kind == b"IEND"
-    if not ended:
+    if whole and not ended:
         raise _cut_short("its end chunk IEND is missing")
     return Header("PNG", height, width, orientation, 65535 if depth == 16 else 255, alpha, transparent_grey=key)
 
 
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, slice]]:
-    """Yield the type of every chunk up to IEND and the position of its body."""
+def _png_chunks(data: bytes, whole: bool) -> Iterator[tuple[bytes, slice]]:
+    """Yield the type of every chunk up to IEND, or up to the image data of a partial file, and the position of its body."""
     view, at = memoryview(data), 8
     while at < len(data):
         (length,) = struct.unpack_from(">I", data, at)
         kind, end = data[at + 4 : at + 8], at + 8 + length
+        if kind == b"IDAT" and not whole:
+            return
         if end + 4 > len(data):
             raise _cut_short(f"the chunk {kind.decode('latin-1')} at byte {at} runs past the end")
-        if zlib.crc32(view[at + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
+        if whole and zlib.crc32(view[at + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
             raise _unreadable(f"is damaged: the checksum of the chunk {kind.decode('latin-1')!r} at byte {at} is wrong")
         yield kind, slice(at + 8, end)
         if kind == b"IEND":
@@ -143,11 +154,12 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, slice]]:
         at = end + 4
 
 
-def _webp(data: bytes) -> Header:
+def _webp(data: bytes, whole: bool) -> Header:
     """Parse the RIFF container of a WebP file (RFC 9649)."""
-    if len(data) < struct.unpack_from("<I", data, 4)[0] + 8:
-        raise _cut_short(f"its container declares {struct.unpack_from('<I', data, 4)[0] + 8} bytes, but the file has {len(data)}")
     kind = data[12:16]
+    # the orientation stands behind the image data
+    if (whole or (kind == b"VP8X" and data[20] & 0x08)) and len(data) < struct.unpack_from("<I", data, 4)[0] + 8:
+        raise _cut_short(f"its container declares {struct.unpack_from('<I', data, 4)[0] + 8} bytes, but the file has {len(data)}")
     if kind == b"VP8 ":
         width, height = struct.unpack_from("<HH", data, 26)
         return Header("WebP", height & 0x3FFF, width & 0x3FFF)
@@ -170,7 +182,7 @@ def _webp_orientation(data: bytes) -> int:
     return 1
 
 
-def _bmp(data: bytes) -> Header:
+def _bmp(data: bytes, whole: bool) -> Header:
     """Parse the information header of a BMP file in the Windows or OS/2 layout."""
     if struct.unpack_from("<I", data, 14)[0] == 12:
         width, height = struct.unpack_from("<HH", data, 18)
@@ -179,26 +191,29 @@ def _bmp(data: bytes) -> Header:
     return Header("BMP", abs(height), width, alpha=bits == 32)
 
 
-def _tiff(data: bytes) -> Header:
+def _tiff(data: bytes, whole: bool) -> Header:
     """Parse the first directory of a TIFF file."""
     tags = tiff.directory(data)
     if tiff.WIDTH not in tags or tiff.HEIGHT not in tags:
         raise _unreadable("is damaged: its first directory declares no size")
     depth, samples, extra = tags.get(tiff.DEPTH, 1), tags.get(tiff.SAMPLES, 1), tags.get(tiff.EXTRA_SAMPLES, 0)
     width, height, turned = tags[tiff.WIDTH], tags[tiff.HEIGHT], tags.get(tiff.ORIENTATION, 1)
+    turned = turned if 1 <= turned <= 8 else 1
     if depth > 16:
         raise _unreadable(f"is a TIFF with {depth} bits per sample; expected 8 or 16. Scale the samples and save it as PNG")
     peak = 65535 if depth == 16 else 255
     if samples == 2:
         tiff.check_grey_alpha(data, tags)
-        return Header("TIFF", height, width, turned if 1 <= turned <= 8 else 1, peak, True, extra == 1, paired=True)
+        return Header("TIFF", height, width, turned, peak, True, extra == 1, paired=True)
     # OpenCV applies the orientation of a TIFF regardless of the decoding flags, so only height and width are swapped here
-    if 5 <= turned <= 8:
+    if turned >= 5:
         width, height = height, width
     kind = tags.get(tiff.PHOTOMETRIC, 1)
     # 8-bit samples: libtiff's RGBA reader multiplies by alpha, and inverts images in which 0 is white; 16-bit samples are not converted
     stored = depth == 16
-    return Header("TIFF", height, width, 1, peak, kind == 2 and samples == 4, not stored or extra == 1, inverted=stored and kind == 0)
+    return Header(
+        "TIFF", height, width, 1, peak, kind == 2 and samples == 4, not stored or extra == 1, inverted=stored and kind == 0, turned=turned
+    )
 
 
 def exif_orientation(block: bytes) -> int:
@@ -213,7 +228,7 @@ def exif_orientation(block: bytes) -> int:
     return value if 1 <= value <= 8 else 1
 
 
-def _pnm(data: bytes) -> Header:
+def _pnm(data: bytes, whole: bool) -> Header:
     match = _PNM.match(data[:4096])
     if match is None:
         raise _unreadable("is damaged: the first two characters are not followed by a width and a height")
@@ -232,7 +247,7 @@ def _be16(data: bytes, at: int) -> int:
 _GAP = rb"(?:\s|#[^\r\n]*[\r\n])"
 _PNM = re.compile(rb"P([1-6])" + _GAP + rb"+(\d{1,9})" + _GAP + rb"+(\d{1,9})(?:" + _GAP + rb"+(\d{1,9}))?" + rb"\s")
 
-_FORMATS: tuple[tuple[re.Pattern[bytes], Callable[[bytes], Header]], ...] = (
+_FORMATS: tuple[tuple[re.Pattern[bytes], Callable[[bytes, bool], Header]], ...] = (
     (re.compile(rb"\xff\xd8\xff"), _jpeg),
     (re.compile(rb"\x89PNG\r\n\x1a\n"), _png),
     (re.compile(rb"RIFF....WEBP", re.DOTALL), _webp),
