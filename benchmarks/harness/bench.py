@@ -82,7 +82,7 @@ def bench(
 
 
 def run_in_child(case: Case, command: Sequence[str] = _CHILD) -> CaseReport:
-    """Run one case with `command` and the paths of job and result file (see `case.main`). A failure or crash is reported, not raised."""
+    """Run one case with `command` and the paths of the job and result files (see `case.main`). Failures and crashes are reported."""
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="zoo-bench-", ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch)

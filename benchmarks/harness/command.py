@@ -58,7 +58,7 @@ def benchmark(*flags: Flag) -> Callable[[Callable[[Flags], int]], Callable[..., 
         assert module.__spec__ is not None, "a benchmark is run with python -m"
         name = module.__spec__.name.split(".")[2]
         parser = argparse.ArgumentParser(prog=f"python -m zoo.benchmarks.{name}", description=module.__doc__)
-        parser.add_argument("--json", action="store_true", help="print the result as one JSON object on standard output, and nothing else")
+        parser.add_argument("--json", action="store_true", help="print only the result, as a single JSON object, to standard output")
         for each, options in flags:
             parser.add_argument(each, **options)
 

@@ -27,7 +27,7 @@ ENGINE_FLAGS = (flag("--engine", default="eager", help="engine that runs the mod
 
 
 def computed(model: Model, flags: Flags) -> Model:
-    """Compile a model for the engine and precision in the flags. For int8, it is calibrated on the photos."""
+    """Compile a model for the engine and precision in the flags. An int8 model is calibrated on the photos in --photos."""
     if flags.engine == "eager" and flags.precision == "fp32":
         return model
     return compile(model, flags.engine, flags.precision, data=calibration(flags), say=log)

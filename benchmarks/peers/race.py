@@ -86,7 +86,7 @@ class Outcome:
 
     @property
     def met(self) -> bool:
-        """Whether the row ran, all results are right, and all ratios reach their targets if these apply."""
+        """Whether the benchmark for this row ran, all results are correct, and all ratios meet their targets, if any."""
         return self.fault is None and all(each.right and (not self.judged or each.ratio >= each.promise) for each in self.beaten)
 
     def part_of(self, peaks: Mapping[str, float | None]) -> float | None:

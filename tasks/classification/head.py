@@ -1,4 +1,4 @@
-"""Classification heads on pooled features: a linear layer, or a vote of the nearest training images."""
+"""Classification heads on pooled features: a linear layer, or a vote among the nearest training images."""
 
 from __future__ import annotations
 

@@ -18,9 +18,9 @@ class ClassificationOptions:
 
     Attributes:
         image_size: height and width of the input in pixels; by default that of the backbone (32 for CIFAR ResNets, 224 for most others).
-        dropout: dropout rate of the pooled features in training, in [0, 1).
-        classifier: "linear" for a trained linear layer, or "knn" for a vote of the nearest training images; the backbone is then frozen.
-        neighbours: number of nearest neighbours that vote in the classifier "knn".
+        dropout: dropout rate, in [0, 1), applied to the pooled features during training.
+        classifier: "linear" for a trained linear layer, or "knn" for a vote among the nearest training images, with a frozen backbone.
+        neighbours: number of nearest neighbours used by the "knn" classifier.
     """
 
     image_size: int | None = None

@@ -98,7 +98,7 @@ class ClassificationAnswers(Answers):
     localises = False
 
     def agreement(self, wanted: NDArray[np.float32], got: NDArray[np.float32]) -> tuple[float, float]:
-        """Return 1 if the most probable classes of both predictions are equal, otherwise 0, and the number of comparisons, 1."""
+        """Return (1, 1) if both predictions have the same top class, otherwise (0, 1); the second value is the number of comparisons."""
         return float(wanted.argmax() == got.argmax()), 1.0
 
     def prediction(self, answer: NDArray[np.float32], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Classification:

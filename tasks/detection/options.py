@@ -87,7 +87,7 @@ class DetectionScoring:
     """Scoring options of detection.
 
     Attributes:
-        evaluator: evaluation library: "faster" for faster-coco-eval, "pycocotools" for the reference. Both give the same scores.
+        evaluator: evaluation library: "faster" for faster-coco-eval, "pycocotools" for the reference implementation. The scores are equal.
         max_dets: maximum detections per image and class used in scoring (100 in COCO, 300 in LVIS; scores with other limits aren't
             comparable). The last AR score is named accordingly, e.g. AR300.
     """

@@ -168,7 +168,7 @@ class DetectionScoring(Scoring):
     options = ScoringOptions
 
     def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
-        """Return a metric that computes the COCO scores, with ties in the order of the dataset's image ids if it has them."""
+        """Return a metric that computes the COCO scores, breaking ties by the order of the dataset's image ids, if it has any."""
         from zoo.tasks.detection.metric.metric import CocoMetric
 
         order = dataset.order if isinstance(dataset, NumberedDataset) else None

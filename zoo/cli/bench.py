@@ -24,7 +24,7 @@ class BenchFlags:
     precision: Literal["auto", "fp32", "bf16", "int8"] | None = None
     """Precision of the engine; by default the suite's setting. int8 requires a suite whose cases define calibration data."""
     json: bool = False
-    """Print the report as a single JSON object on standard output, and nothing else there."""
+    """Print only the report, as a single JSON object, to standard output."""
 
 
 def run(flags: BenchFlags) -> int:

@@ -27,18 +27,18 @@ class EvalFlags:
     models: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="[MODEL…]", help_behavior_hint="")] = ()
     """Folders of runs or saved models. Several models are evaluated as an ensemble."""
     vote: Literal["soft", "hard", "weighted"] = "soft"
-    """How to combine the predictions of an ensemble. soft: mean of the probabilities (classification), fused boxes (detection) or mean of
-    the cosines (face); hard (classification only): majority vote; weighted (classification only): mean with weights fitted on --val."""
+    """How to combine an ensemble's predictions. soft: mean of the probabilities (classification), fused boxes (detection) or mean cosine
+    similarity (face); hard (classification only): majority vote; weighted (classification only): mean with weights fitted on --val."""
     val: str | None = None
-    """Validation data for fitting the weights of --vote weighted, which requires it; must differ from --data."""
+    """Validation data used to fit the weights; required by --vote weighted. Must differ from --data."""
     tta: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Test-time augmentation: "flip" (horizontal flips), "scales" (other input sizes), or both as "flip,scales"."""
     predictions: Path | None = None
     """Evaluate this prediction file instead of a model. Detection: COCO results. Classification: a table or JSON Lines file of logits,
     probabilities or labels. Face: a table, JSON Lines or .npz file of embeddings."""
     align: str | None = None
-    """Face only: align the main face of each image as in training, found with this detector: mtcnn, or the folder of a detection model.
-    By default, images are not aligned."""
+    """Face task only: detect the main face of each image with this detector (mtcnn, or the folder of a detection model) and align it, as in
+    training. By default, images are not aligned."""
     save_predictions: Path | None = None
     """Save the model's predictions to this file, in the format that --predictions reads."""
     report: Path | None = None
@@ -50,13 +50,13 @@ class EvalFlags:
     severities: str | None = None
     """Severities of the corruptions, from 1 to 5, separated by commas, such as 1,3,5; by default all five. Requires --corruptions."""
     attack: Literal["fgsm", "pgd", "autoattack"] | None = None
-    """Also evaluate under this white-box attack: any of the three for classification, pgd for face. Requires the extra [robustness]."""
+    """Also evaluate under this white-box attack: any of the three for classification, pgd for face. Requires the [robustness] extra."""
     eps: str | None = None
     """Maximum perturbation (L∞) of --attack, for pixel values in [0, 1]; default 8/255."""
     steps: int | None = None
     """Number of steps of --attack pgd; default 20."""
     pairs: int | None = None
-    """Face only: maximum number of genuine pairs, and of impostor pairs, for --attack; default 500."""
+    """Face task only: maximum number of genuine pairs, and of impostor pairs, for --attack; default 500."""
     replicates: int = REPLICATES
     """Number of bootstrap replicates for the 95 % confidence intervals; 0 disables the intervals."""
     batch_size: BatchSize = None
@@ -191,7 +191,7 @@ def _report(flags: Any, scores: Scores, models: list[Model], progress: Progress)
 
 
 def _models(flags: Any, progress: Progress) -> list[Model]:
-    """Return the models to evaluate, several of which form an ensemble; an empty list if a prediction file is evaluated."""
+    """Return the models to evaluate (more than one is treated as an ensemble), or an empty list if a prediction file is evaluated."""
     if flags.main.predictions is None:
         return [saved_or_built(folder, flags, progress) for folder in flags.main.models or [None]]
     if flags.main.models or flags.build.backbone is not None:

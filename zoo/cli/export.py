@@ -20,7 +20,8 @@ class ExportFlags:
     model: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="[MODEL]")] = None
     """Folder of a run or saved model; by default, the model is built from --backbone and --weights."""
     format: Literal["openvino", "onnx", "torch"] = "openvino"
-    """Format of the graphs. openvino: .xml and .bin (extra [openvino]); onnx: .onnx (extra [onnx]); torch: torch.export's .pt2."""
+    """Format of the graphs. openvino: .xml and .bin (requires the [openvino] extra); onnx: .onnx (requires the [onnx] extra); torch:
+    torch.export's .pt2."""
     out: Path | None = None
     """Output folder; by default MODEL-FORMAT in the current folder."""
     precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"

@@ -16,7 +16,7 @@ BatchSize = Annotated[int | None, tyro.conf.arg(help="Images per batch; by defau
 Workers = Annotated[int | None, tyro.conf.arg(help="Number of data loader processes; by default chosen for this machine.")]
 SkipBad = Annotated[bool, tyro.conf.arg(help="Skip unreadable images and invalid annotations, and list them.")]
 Quiet = Annotated[bool, tyro.conf.arg(help="Don't show progress.")]
-Json = Annotated[bool, tyro.conf.arg(help="Print a single JSON object on standard output, and nothing else there.")]
+Json = Annotated[bool, tyro.conf.arg(help="Print only a single JSON object to standard output.")]
 _DATA = "Evaluation data: a path, or a dataset string scheme:path[?split=…&classes=…&limit=…&exact=true]."
 EvaluationData = Annotated[str, tyro.conf.arg(help=_DATA)]
 
@@ -40,8 +40,8 @@ class EngineFlags:
     """Inference engine and precision."""
 
     engine: str = "eager"
-    """Inference engine: eager, inductor, openvino, onnxruntime, or auto for the fastest installed one, measured once per machine. All but
-    eager run on the CPU only."""
+    """Inference engine: eager, inductor, openvino, onnxruntime, or auto, which times the installed engines once per machine and uses the
+    fastest. All but eager run on the CPU only."""
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     """Numeric precision of matrix multiplications. With the eager engine, auto means fp32, so that scores don't depend on the machine;
     with other engines, bf16 if the processor supports it, otherwise fp32. int8 requires --calibration."""

@@ -15,7 +15,7 @@ from zoo.errors import InputError
 
 @dataclass(frozen=True)
 class ListFlags:
-    """List the backbones that match a pattern, and all tasks."""
+    """List all tasks, and the backbones that match a pattern."""
 
     pattern: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[PATTERN]")] = "*"
     """Shell pattern for the names of backbones, such as "resnet*"."""

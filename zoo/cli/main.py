@@ -54,7 +54,7 @@ commands:
 {lines}
 
 Run "zoo COMMAND --help" for the flags of a command, and for example "zoo train --task detection --help" for those of a task.
-Exit status: 0 success (skipped samples and images without a face are reported);
+Exit status: 0 success (even if samples were skipped or no face was found);
 1 the command finished but found a problem; 2 invalid input; 130 interrupted; 143 stopped by SIGTERM.
 To use several processes, run: torchrun --nproc-per-node 2 -m zoo train …; only the first process prints."""
 

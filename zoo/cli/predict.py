@@ -25,11 +25,11 @@ class PredictFlags:
     """Output folder for annotated images and predictions.jsonl; by default, no files are written."""
     batch_size: BatchSize = None
     detector: str | None = None
-    """Face only: detector of the faces to align and embed: mtcnn, or the folder of a detection model with a "face" class (both accept
-    settings, e.g. mtcnn?min_size=40&threshold=0.8), or none to treat each image as one face. By default, mtcnn if the model requires
-    aligned faces, otherwise none."""
+    """Face task only: face detector to run before alignment and embedding. It is mtcnn, the folder of a detection model with a "face" class
+    (both accept settings, e.g. mtcnn?min_size=40&threshold=0.8), or none to treat each image as one face. By default, mtcnn if the model
+    requires aligned faces, otherwise none."""
     faces: Literal["all", "largest", "central"] = "all"
-    """Which faces to process: all of them, or the main one in each image (face only)."""
+    """Face task only: process all faces of each image, only the largest, or only a large one near the centre (central)."""
 
 
 def flags_of(words: list[str]) -> type[Any]:

@@ -24,19 +24,19 @@ class TrainFlags:
     val: str | None = None
     """Validation data, scored after every epoch; by default there is no validation."""
     align: str | None = None
-    """Face only: align the main face of each image, found with this detector: mtcnn, or the folder of a detection model. By default, images
-    are not aligned."""
+    """Face task only: detect the main face of each image with this detector (mtcnn, or the folder of a detection model) and align it. By
+    default, images are not aligned."""
     recipe: str = "standard"
-    """Training settings: quick, standard, thorough, or a TOML file, such as a run's recipe.toml. Flags for single settings take
+    """Training settings: quick, standard, thorough, or a TOML file, such as a run's recipe.toml. Flags for individual settings take
     precedence."""
     resume: bool = False
     """Continue the run in --out from its last checkpoint. Automatic after a restart by torchrun."""
     checkpoint_minutes: float = 10.0
-    """Minutes between checkpoints within an epoch; 0 saves one after every step. Another is saved at the end of every epoch."""
+    """Minutes between checkpoints within an epoch; 0 saves one after every step. A checkpoint is also saved at the end of every epoch."""
     track: str | None = None
-    """Experiment trackers that receive loss, learning rate and scores, separated by commas: tensorboard (writes to tensorboard/ in the run
-    folder), wandb, mlflow, …. The tracker tensorboard requires the extra [track]; others require their own package. By default, no
-    tracker is used."""
+    """Comma-separated experiment trackers to log loss, learning rate and scores to: tensorboard (writes to tensorboard/ in the run folder),
+    wandb, mlflow, …. The tracker tensorboard requires the [track] extra; others require their own package. By default, no tracker is
+    used."""
 
 
 def flags_of(words: list[str]) -> type[Any]:

@@ -126,7 +126,7 @@ def _compile(folder: Path, source: str, words: list[str]) -> Path:
 
 
 def _output(words: list[str]) -> bytes:
-    """Run a compiler, in a session that Ctrl-C doesn't reach, so that the current training step can finish, and return its output."""
+    """Run a compiler and return its output. Its own session keeps Ctrl-C from interrupting it, so that the training step can finish."""
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True) as process:
         try:
             output, _ = process.communicate(timeout=_SECONDS)

@@ -146,7 +146,7 @@ class Model(nn.Module):
         return layer
 
     def write(self, folder: Path) -> dict[str, Any]:
-        """Write the weights to a folder, and return the entries for model.json in addition to the configuration and the metadata."""
+        """Write the weights to a folder, and return the entries to add to model.json, besides configuration and metadata."""
         tensors = {key: value.detach().cpu().contiguous() for key, value in self.state_dict().items()}
         save_tensors(tensors, folder / "weights.safetensors")
         return {}

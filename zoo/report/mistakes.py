@@ -179,7 +179,7 @@ class _Looks:
         self.note = ""  # legend of the maps, or the reason why they can't be computed; "" if the task has no maps
 
     def maps(self, image: Image, mistake: Mistake) -> list[Drawn]:
-        """Return the maps of a mistake. Empty for a pair of images, or if the maps can't be computed; `note` contains the reason."""
+        """Return the mistake's saliency maps, drawn on the image; empty for a pair of images, or if they can't be computed (see `note`)."""
         if self._model is None or len(mistake.keys) > 1:
             return []
         try:

@@ -67,7 +67,7 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not valid UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
     except OSError as error:
-        raise DataError(f"{path}: can't be read: {error.strerror}") from None
+        raise DataError(f"can't read {path}: {error.strerror}") from None
 
 
 def write_text(path: Path, text: str, mode: int = 0o644) -> None:

@@ -27,13 +27,13 @@ class Recipe:
 
     Attributes:
         epochs: number of epochs; by default derived from --steps.
-        steps: approximate number of optimiser steps; used if --epochs is not set. At least 2 epochs are trained.
+        steps: approximate number of optimiser steps; used if --epochs is not set. Training runs for at least 2 epochs.
         max_epochs: upper limit on the epochs derived from --steps.
-        batch_size: images per step in each process; a default is capped at the dataset size.
+        batch_size: images per step in each process; the default is capped at the dataset size.
         lr: peak learning rate.
         optimizer: name of a timm optimiser, such as "adamw", "sgd" or "lamb".
         weight_decay: weight decay; not applied to biases and normalisation layers.
-        layer_decay: factor by which the learning rate decreases from each backbone stage to the previous one; 1 for equal rates.
+        layer_decay: the learning rate is multiplied by this factor from each backbone stage to the one before it; 1 means equal rates.
         scheduler: learning rate schedule after the warm-up: timm's "cosine", "tanh" or "poly" (all decay to 0), "step" (divided by 10
             after each third of training), or "constant".
         warmup: fraction of all steps during which the learning rate rises from 0 to its peak.
@@ -42,12 +42,12 @@ class Recipe:
         ema: decay of the exponential moving average of the weights; 0 disables averaging.
         freeze: layers of the backbone to freeze: "none", "trunk" (the whole backbone), "stages=N" (the stem and the first N stages),
             "norm" (batch norm), or two of these separated by a comma; by default, those already frozen in the model.
-        unfreeze_every: unfreeze one more stage after every N epochs, starting with the deepest; 0 disables.
+        unfreeze_every: unfreeze one more stage after every N epochs, starting with the deepest; 0 disables it.
         feature_cache: cache the features of a frozen backbone, computed once per image, for later epochs and runs.
         balance: "classes" draws all classes equally often; "none" draws every sample once per epoch.
         min_samples: minimum number of training samples per class. A class with fewer raises an error, because such classes usually
             come from stray or misplaced files; 1 disables the check. It doesn't apply if every class has a single sample.
-        early_stop: stop after this many epochs without improvement of the validation score; 0 disables.
+        early_stop: stop after this many epochs without improvement of the validation score; 0 disables it.
         on_nan: what to do if the loss is NaN or infinite: "stop" training, or "skip" the batch and report the number of skipped batches.
         seed: random seed for all randomness in training, such as the order of the samples and the augmentation.
         precision: numeric precision of training; "auto" means bf16 where the hardware accelerates it, otherwise fp32.
@@ -122,7 +122,7 @@ def check_parts(where: str, low: float, high: float, closed: bool, **values: flo
     """Raise an `InputError` with `where`, the settings' owner, unless each value lies in [low, high], or in [low, high) if not `closed`."""
     for name, value in values.items():
         if not low <= value <= high or (value == high and not closed):
-            raise InputError(f"{where}: {name} is {value}; expected a fraction from {low:g} to {'' if closed else 'below '}{high:g}")
+            raise InputError(f"{where}: {name} is {value}; expected a value in [{low:g}, {high:g}{']' if closed else ')'}")
 
 
 R = TypeVar("R", bound=Recipe)

@@ -109,7 +109,7 @@ class AttackProtocol(ABC):
         """Score the predictions on clean and on attacked images.
 
         Args:
-            robust: predictions under attack by key, in the format of `Answers.split`.
+            robust: predictions on the attacked images, by key, in the format of `Answers.split`.
             replicates: number of bootstrap replicates.
 
         Returns:

@@ -101,7 +101,7 @@ class RunFolder:
         return bool(names) and not LOCK in names <= {LOCK, RECIPE, CHECKPOINTS.name}
 
     def due(self) -> bool:
-        """Return whether the time between two checkpoints has passed."""
+        """Return whether the checkpoint interval has elapsed."""
         return self._writes and time.monotonic() - self._saved >= self._seconds
 
     def save(self, state: Mapping[str, Any], history: list[dict[str, Any]]) -> None:

@@ -96,7 +96,7 @@ def _within(history: History) -> Line:
 
 
 def _line(history: History, *path: str) -> Line:
-    """Return the curve of a value over the epochs. `path` are the nested keys of the value; epochs without it are omitted."""
+    """Return the curve of a value over the epochs. `path` contains the nested keys of the value; epochs without it are omitted."""
     found: list[tuple[float, float]] = []
     for entry in history:
         value: Any = entry

@@ -42,7 +42,7 @@ class Memorizing:
         if not learns_from_features(model, recipe):
             raise InputError(
                 f"freeze is {model.config.freeze!r}, but this head stores features and needs a frozen backbone: "
-                "pass --freeze trunk, without --unfreeze-every and --no-feature-cache"
+                "pass --freeze trunk, without --unfreeze-every or --no-feature-cache"
             )
         place(model, self.data.processes.device)
 

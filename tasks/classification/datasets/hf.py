@@ -1,4 +1,4 @@
-"""The `hf:` format: a Hugging Face dataset, from the hub or from a folder written by `save_to_disk` (extra `[hf]`)."""
+"""The `hf:` format: a Hugging Face dataset, from the hub or from a folder written by `save_to_disk` (requires the `[hf]` extra)."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _check_saved(ref: DataRef, folder: Path) -> None:
         for entry in json.loads(state.read_bytes())["_data_files"]:
             name = entry["filename"]
             if Path(name).name != name or (state.parent / name).is_symlink():
-                raise DataError(f"{state}: the data file {name!r} is outside the dataset's folder")
+                raise DataError(f"{state}: the data file {name!r} is outside the dataset folder")
 
 
 def _split(ref: DataRef, opened: Any) -> Table:

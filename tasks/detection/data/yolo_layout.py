@@ -41,7 +41,7 @@ def find_layout(ref: DataRef) -> Layout:
         if (path / name).is_file():
             return _from_yaml(ref, path / name)
     if not is_bare(path):
-        raise DataError(f"data {ref.text!r}: {path} has neither {YAML_NAMES[0]} nor the folders images and labels")
+        raise DataError(f"data {ref.text!r}: {path} has neither {YAML_NAMES[0]} nor folders named 'images' and 'labels'")
     if "root" in ref.options:
         raise InputError(f"data {ref.text!r}: root= needs a {YAML_NAMES[0]}; {path} has none")
     return Layout(PictureRoot(path), _class_list(path), (split_folder(ref, path / "images"),))
@@ -175,7 +175,9 @@ def _names(file: Path, content: Mapping[Any, Any]) -> tuple[str, ...]:
         )
     for name in names:
         if isinstance(name, bool) or not isinstance(name, str | int) or name == "":
-            raise DataError(f"{file}: the class name {name!r} is not text. Put it in quotation marks (YAML reads an unquoted no as false)")
+            raise DataError(
+                f"{file}: the class name {name!r} is not a string. Put it in quotation marks (YAML reads an unquoted no as false)"
+            )
     texts = tuple(str(name) for name in names)
     if len(set(texts)) < len(texts):
         raise DataError(f"{file}: names lists a class twice: {next(name for name in texts if texts.count(name) > 1)!r}")

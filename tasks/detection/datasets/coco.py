@@ -174,7 +174,7 @@ class _Reader:
 
     def _locate(self, key: str) -> Path | None:
         if not safe_name(key):
-            self._lost(key, Flaw("the file name is outside the dataset's folder; expected a path inside it"))
+            self._lost(key, Flaw("the file name is outside the dataset folder; expected a path inside it"))
             return None
         for folder in self.folders:
             if os.path.isfile(folder / key):  # unlike Path.is_file, returns False for a name that is too long

@@ -69,7 +69,7 @@ def _by_class(columns: Columns, matches: Matches) -> Iterator[tuple[int, Ints]]:
 def average_precision(right: Bools, ignored: Bools, weights: Floats, positives: Floats) -> Floats:
     """Return the average precision of one class at each IoU threshold for each replicate, [T, R].
 
-    Average precision is the mean of the interpolated precision over 101 recalls.
+    Average precision is the mean interpolated precision at 101 recall thresholds.
 
     Args:
         right: whether each detection is a true positive, [D, T], in descending order of score.
@@ -116,7 +116,7 @@ def _accumulated(function: np.ufunc, values: Floats) -> Floats:
 
 
 def _reached(recall: Floats) -> Floats:
-    """Return how many of the 101 recalls each recall value reaches, with the same floating-point comparison as `searchsorted`."""
+    """Return the number of the 101 recall thresholds that each recall value reaches, compared as by `searchsorted`."""
     nearest = np.rint(recall * 100)
     return np.asarray(nearest + (RECALLS[nearest.astype(np.int8)] <= recall))
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 _PLACE = (
-    "The gallery: a file, or postgresql://user@host/database (requires the extra [postgres]). By default $ZOO_GALLERY, otherwise "
+    "The gallery: a file, or postgresql://user@host/database (requires the [postgres] extra). By default $ZOO_GALLERY, otherwise "
     "resnet-zoo/faces.gallery in $XDG_DATA_HOME, which defaults to ~/.local/share (macOS: ~/Library/Application Support; Windows: "
     "%LOCALAPPDATA%)."
 )
@@ -31,18 +31,18 @@ _PRECISION = (
 )
 _Precision = Annotated[Literal["auto", "fp32", "bf16"], tyro.conf.arg(help=_PRECISION)]
 _ONE = (
-    "What to do with a photo that shows several faces: reject it (one), or use the main face, either the largest or a large one near the "
-    "centre (central)."
+    "What to do with a photo that shows several faces: reject the image (one), use the largest face (largest), or use a large face near "
+    "the centre (central)."
 )
 _One = Annotated[Literal["one", "central", "largest"], tyro.conf.arg(help=_ONE)]
 _SkipBad = Annotated[bool, tyro.conf.arg(help="Skip unreadable images, and list them.")]
 _Quiet = Annotated[bool, tyro.conf.arg(help="Don't show progress.")]
-_Json = Annotated[bool, tyro.conf.arg(help="Print a single JSON object on standard output, and nothing else there.")]
+_Json = Annotated[bool, tyro.conf.arg(help="Print only a single JSON object to standard output.")]
 
 
 @dataclass(frozen=True)
 class FacesAlignFlags:
-    """Detect and align the face in every image of a folder, and save it as PNG with the same name and subfolder in a new folder."""
+    """Detect and align the face in every image of a folder, and save it as a PNG under the same relative path in a new folder."""
 
     folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")]
     """Folder of images, searched recursively."""
@@ -55,7 +55,7 @@ class FacesAlignFlags:
     """Template to which faces are aligned, an alternative to --model; by default dlib."""
     size: int | None = None
     """Height and width of the aligned faces in pixels; by default 112 for arcface, 150 for dlib, 160 for facenet."""
-    detector: Annotated[str, tyro.conf.arg(help=f"Face detector: {_DETECTORS}. A detection model supports only the template facenet.")] = (
+    detector: Annotated[str, tyro.conf.arg(help=f"Face detector: {_DETECTORS}. A detection model supports only the facenet template.")] = (
         "mtcnn"
     )
     faces: Literal["central", "largest", "all"] = "central"
@@ -75,7 +75,7 @@ class FacesVerifyFlags:
     b: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="B")]
     """Second photo, with one face."""
     model: Path | None = None
-    """Folder of a run or saved face model; by default dlib's ResNet-29 (requires the extra [faces])."""
+    """Folder of a run or saved face model; by default dlib's ResNet-29 (requires the [faces] extra)."""
     threshold: float | None = None
     """Maximum distance at which two faces count as the same person; by default the threshold of the model."""
     detector: _Detector = None
@@ -91,7 +91,7 @@ class GalleryFlags:
 
     gallery: _Place = None
     model: Path | None = None
-    """Folder of a run or saved face model; by default dlib's ResNet-29 (requires the extra [faces]). A gallery can be used only with the
+    """Folder of a run or saved face model; by default dlib's ResNet-29 (requires the [faces] extra). A gallery can be used only with the
     model that created it."""
     detector: _Detector = None
     engine: _Engine = "eager"

@@ -50,7 +50,7 @@ def open_bin(ref: DataRef, on_error: OnError) -> Dataset:
     try:
         pictures, same = load(file.read_bytes())
     except OSError as error:
-        raise DataError(f"{file}: can't be read: {error.strerror}") from None
+        raise DataError(f"can't read {file}: {error.strerror}") from None
     except ValueError as error:
         raise DataError(f"{file}: {error}") from None
     records = [Record(f"{index:06d}", partial(decoding.decode, data, f"{file} image {index}"), None) for index, data in enumerate(pictures)]

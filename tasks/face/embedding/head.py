@@ -47,7 +47,7 @@ class IdentityHead(Head):
         return F.normalize(embeddings, dim=1) if self.unit_length else embeddings
 
     def identity_loss(self, embeddings: Tensor, targets: Any) -> Losses:
-        """Return the loss of embeddings [B, D] with identities [B] int64, as a dict with the key `loss_<name>`."""
+        """Return the loss for embeddings [B, D] and identity labels [B] (int64), as a dict with the key `loss_<name>`."""
         criterion = self._modules.get(self.loss_name)
         if criterion is None:
             raise InputError(
@@ -78,7 +78,7 @@ class EmbeddingHead(IdentityHead, PooledHead):
             return self.finished(self.norm(self.fc(F.dropout(pooled, self.dropout or 0.0, self.training))))
 
     def pooled_loss(self, pooled: Tensor, targets: Any) -> Losses:
-        """Return the loss of pooled features [B, C] with identities [B] int64."""
+        """Return the loss for pooled features [B, C] and identity labels [B] (int64)."""
         return self.identity_loss(self.answer(pooled), targets)
 
 

@@ -32,7 +32,7 @@ class HardTriplets(nn.Module):
         self.triplets = TripletMarginLoss(margin=margin)
 
     def forward(self, embeddings: Tensor, identities: Tensor) -> Tensor:
-        """Return the loss of embeddings [B, D] with identities [B]."""
+        """Return the loss for embeddings [B, D] and identity labels [B]."""
         loss: Tensor = self.triplets(embeddings, identities, self.miner(embeddings, identities))
         return loss
 
@@ -80,7 +80,7 @@ class SampledCentres(LargeMarginSoftmaxLoss):  # type: ignore[misc]  # an untype
         self.drawn = min(num_identities, max(2, round(sample_rate * num_identities)))
 
     def forward(self, embeddings: Tensor, identities: Tensor) -> Tensor:
-        """Return the mean loss of embeddings [B, D] with identities [B]."""
+        """Return the mean loss for embeddings [B, D] and identity labels [B]."""
         centres = self.W.t()  # [identities, D], contiguous
         if self.training and self.drawn < self.num_classes:
             chosen, identities = self.draw(identities)

@@ -55,24 +55,24 @@ class FaceOptions:
             512. By default taken from the pretrained weights (or the backbone, if it is a face network such as dlib's), otherwise 128.
         image_size: height and width of the input in pixels. By default taken from the pretrained weights (or the backbone, if it is a face
             network such as dlib's), otherwise 112, as in ArcFace.
-        neck: layers between the deepest features of the backbone and the embedding. "mean": mean over all positions, a linear layer and
-            batch norm. "flat" (Deng et al. 2019, section 3.1 and its reference implementation): batch norm, a linear layer over the
+        neck: layers between the deepest features of the backbone and the embedding. "mean": global average pooling, a linear layer and
+            batch norm. "flat" (Deng et al. 2019, section 3.1 and the paper's reference implementation): batch norm, a linear layer over the
             flattened positions and batch norm; for images of a fixed size. "facenet" and "dlib": the necks of those networks. By default
             taken from the pretrained weights (or the backbone, if it is a face network such as dlib's), otherwise "mean".
-        dropout: dropout rate before the linear layer in training, in [0, 1). By default taken from the pretrained weights (or the
-            backbone, if it is a face network such as dlib's), otherwise 0.
+        dropout: dropout rate, in [0, 1), applied before the linear layer during training. By default taken from the pretrained weights (or
+            the backbone, if it is a face network such as dlib's), otherwise 0.
         alignment: template to which faces are aligned: "arcface", "dlib", "facenet", or "none" for unaligned images. It is saved with the
             model. By default taken from the pretrained weights (or the backbone, if it is a face network such as dlib's), otherwise "none".
-        distance: distance between embeddings: "cosine" for unit-length embeddings, or "euclidean" for unnormalised embeddings, as some
-            pretrained weights need (such models can't be fine-tuned). By default taken from the pretrained weights (or the backbone, if it
-            is a face network such as dlib's), otherwise "cosine".
+        distance: distance between embeddings: "cosine" for unit-length embeddings, or "euclidean" for unnormalised embeddings, as required
+            by some pretrained weights (such models can't be fine-tuned). By default taken from the pretrained weights (or the backbone, if
+            it is a face network such as dlib's), otherwise "cosine".
         loss: training loss. "arcface" (Deng et al. 2019, arXiv 1801.07698) and "cosface" (Wang et al. 2018, arXiv 1801.09414) learn a
             centre for every identity. "triplet" (Schroff et al. 2015, arXiv 1503.03832, with the batch-hard mining of Hermans et al.
             2017, arXiv 1703.07737) has no centres and compares the images in a batch with each other.
         margin: margin by which a face must be nearer to its own identity than to any other. ArcFace: angle in radians added to the angle
-            between a face and its centre, in [0, π/2). CosFace: value subtracted from the cosine, in [0, 1). Triplet: minimum difference of
-            distances, in [0, 2), by which the nearest image of another person is farther than the farthest of the same person.
-            By default 0.2 for ArcFace, 0.1 for CosFace, 0.3 for triplet.
+            between a face and its centre, in [0, π/2). CosFace: value subtracted from the cosine, in [0, 1). Triplet: minimum margin, in
+            [0, 2), between the distance to the hardest negative and the distance to the hardest positive. By default 0.2 for ArcFace, 0.1
+            for CosFace, 0.3 for triplet.
         scale: scale s of the logits (ArcFace, CosFace). The papers use 64 on millions of images; smaller values converge faster on small
             datasets.
         sample_rate: fraction of the identities used in each training step of ArcFace or CosFace, drawn at random (Partial FC, An et al.
@@ -100,14 +100,12 @@ class FaceOptions:
             if (value := getattr(self, name)) not in (*known, *([] if name == "loss" else [None])):
                 raise UnknownNameError(f"{name} of face:", str(value), known)
         if self.dropout is not None and not 0 <= self.dropout < 1:
-            raise InputError(f"face: dropout is {self.dropout}; expected a fraction from 0 to below 1")
+            raise InputError(f"face: dropout is {self.dropout}; expected a value in [0, 1)")
         if self.dropout and self.neck == "dlib":
             raise InputError(f"face: dropout is {self.dropout}; expected 0, because dlib's neck has no dropout")
         kind = MARGINS[self.loss]
         if not 0 <= self.used_margin < kind.below:
-            raise InputError(
-                f"face: margin is {self.margin}; expected {kind.meaning} from 0 to below {kind.below:.2f} for the loss {self.loss}"
-            )
+            raise InputError(f"face: margin is {self.margin}; expected {kind.meaning} in [0, {kind.below:.2f}) for the loss {self.loss}")
         if not 0 < self.sample_rate <= 1:
             raise InputError(f"face: sample_rate is {self.sample_rate}; expected a fraction of the identities, above 0 and up to 1")
         if self.loss == "triplet" and self.sample_rate != 1:

@@ -43,7 +43,7 @@ _UNJOINED = ("LATIN", "GREEK", "CYRILLIC")
 def check_name(name: str) -> str:
     """Validate a name and return its stored form: Unicode NFC with single plain spaces, so that é and é are the same name."""
     if not isinstance(name, str):
-        raise InputError(f"the name is {name!r}; expected text")
+        raise InputError(f"the name is {name!r}; expected a string")
     spaced = "".join(" " if unicodedata.category(sign) == "Zs" else sign for sign in name)
     kept = " ".join(part for part in unicodedata.normalize("NFC", spaced).split(" ") if part)
     for place, sign in enumerate(kept):

@@ -115,18 +115,19 @@ def _arrays(path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
             named = isinstance(archive, np.lib.npyio.NpzFile)
             arrays = {name: archive[name] for name in ("keys", "embeddings", "not_found") if name in archive} if named else {}
     except OSError as error:
-        raise DataError(f"{path}: can't be read: {error.strerror or error}") from None
+        raise DataError(f"can't read {path}: {error.strerror or error}") from None
     except _UNREADABLE as error:
         raise DataError(f"{path} is damaged, not an .npz file, or contains a pickle: {str(error)[:120] or type(error).__name__}") from None
     if not named:
         raise DataError(f"{path} contains a single array; expected the arrays keys and embeddings, as written by numpy.savez")
     if missing := [name for name in ("keys", "embeddings") if name not in arrays]:
-        raise DataError(f"{path}: arrays missing: {', '.join(missing)}; expected keys [N] (text) and embeddings [N, D]")
+        raise DataError(f"{path}: arrays missing: {', '.join(missing)}; expected keys [N] (strings) and embeddings [N, D]")
     keys, embeddings = arrays["keys"], arrays["embeddings"]
     not_found = arrays.get("not_found", np.empty(0, "U1"))
     for name, texts in (("keys", keys), ("not_found", not_found)):
         if texts.ndim != 1 or (texts.dtype.kind != "U" and len(texts)):
-            raise DataError(f"{path}: {name} has type {texts.dtype} and shape {list(texts.shape)}; expected text (numpy.str_) [N]")
+            shape = list(texts.shape)
+            raise DataError(f"{path}: {name} has type {texts.dtype} and shape {shape}; expected a string array (numpy.str_) of shape [N]")
     if embeddings.ndim != 2 or embeddings.dtype.kind not in "fiu":
         raise DataError(f"{path}: embeddings has type {embeddings.dtype} and shape {list(embeddings.shape)}; expected numbers [N, D]")
     if len(keys) != len(embeddings):

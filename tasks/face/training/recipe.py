@@ -20,7 +20,7 @@ class FaceRecipe(Recipe):
         flip: probability of a horizontal flip.
         rotation: maximum rotation in degrees, in either direction.
         shift: maximum shift as a fraction of the image size, in either direction.
-        zoom: maximum relative change of the size of the face, in either direction.
+        zoom: maximum relative change in face size, in either direction.
         light: maximum random change in brightness and contrast, as a fraction.
         pictures_per_identity: images per identity in a batch (P identities × K images, P as large as --batch-size allows); 0 disables
             grouping by identity. By default 4 for triplet, 0 for ArcFace and CosFace.

@@ -34,7 +34,7 @@ _SEED = 0
 class Pairs:
     """Pairs of images with one value per pair."""
 
-    values: NDArray[Any]  # [P] similarity of each pair, or whether it was decided correctly
+    values: NDArray[Any]  # [P] similarity of each pair, or whether it was classified correctly
     genuine: NDArray[np.bool_]  # [P] whether each pair shows one person
     first: Ints  # [P] bootstrap unit of the first image: its person, or the pair if identities are unknown
     second: Ints  # [P] bootstrap unit of the second image
@@ -55,13 +55,13 @@ class Pairs:
 def face_replicates(
     units: int, replicates: int, compared: Pairs, decided: Pairs | None, accuracy: float | None, identified: Identified | None
 ) -> dict[str, Floats]:
-    """Return the values of each score in all R bootstrap replicates, [R] by score name; NaN if undefined in a replicate.
+    """Return the values of each score in all bootstrap replicates, as a dict from score name to array [R]; NaN where it is undefined.
 
     Args:
         units: number of people, or of pairs if identities are unknown.
         replicates: number of bootstrap replicates R.
         compared: pairs used for the ROC, with their similarities.
-        decided: pairs scored in the folds, with whether each was decided correctly; None if there are no folds.
+        decided: pairs scored in the folds, and whether each was classified correctly; None if there are no folds.
         accuracy: mean accuracy over the folds; the replicates are centred on it.
         identified: probes used for the rank-k rates; None if identities are unknown.
     """

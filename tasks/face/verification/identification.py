@@ -100,7 +100,7 @@ def _best(rows: Floats, probes: Ints, enrolled: Ints, identities: Ints, score: S
 
 
 def _compared(rows: Floats, probes: Ints, enrolled: Ints, score: Score) -> Iterator[tuple[slice, Floats]]:
-    """Yield chunks of probes as a slice of `probes`, with their similarities to all enrolled images [p, G]."""
+    """Yield each chunk of probes as a slice of `probes`, with their similarities to all enrolled images [p, G]."""
     for start in range(0, len(probes), _CHUNK):
         places = slice(start, start + _CHUNK)
         yield places, all_similarities(rows[probes[places]], rows[enrolled], score)

@@ -193,7 +193,7 @@ def _dealing(rows: Floats, identities: Ints, score: Score, count: int, seed: int
 def _fold(
     rows: Floats, identities: Ints, score: Score, distance: Ints, lending: int, rng: np.random.Generator
 ) -> tuple[dict[str, Any], Pairs]:
-    """Score one fold, and return its scores, and its pairs with whether each was decided correctly.
+    """Score one fold. Return its scores, and its pairs, whose values are whether each was classified correctly.
 
     `distance` [N] is the number of folds from this fold to that of each embedding's person, modulo the number of folds; 0 in this fold.
     People of the `lending` following folds are also used for impostor pairs.
@@ -214,7 +214,7 @@ def _fold(
 
 
 def _compared(rows: Floats, identities: Ints, score: Score) -> tuple[Pairs, dict[str, int]]:
-    """Return the pairs used for AUC, EER and TAR@FAR, as positions in `rows`, and the numbers of existing and of scored pairs."""
+    """Return the pairs used for AUC, EER and TAR@FAR, as indices into `rows`, and the total and scored numbers of pairs."""
     rng = np.random.default_rng(_SEED)
     totals = protocol.count_pairs(identities)
     kinds = [protocol.sample_pairs(identities, same, MAX_PAIRS, rng) for same in (True, False)]

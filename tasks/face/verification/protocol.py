@@ -157,7 +157,7 @@ class FaceScoring:
 
     Attributes:
         score: similarity of embeddings: "cosine", or "euclidean" for the negative distance between the model's unnormalised embeddings. By
-            default, the one that the model was trained with, or "cosine" for several models and for embeddings from a file.
+            default, the one that the model was trained with, or "cosine" for ensembles and for embeddings from a file.
     """
 
     score: Score | None = None

@@ -1,4 +1,4 @@
-"""Every user error ends with its exit status and one message with a remedy; --json prints one object and nothing else."""
+"""Every user error ends with its exit status and one message with a remedy; --json prints only one object."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def test_an_integer_stands_for_a_float(tmp_path: Path) -> None:
         ({"grad_accumulation": 0}, "grad_accumulation is 0"),
         ({"min_samples": 0}, "min_samples is 0"),
         ({"epochs": 0}, "epochs is 0; expected 1 or more"),
-        ({"warmup": 1.0}, "warmup is 1.0; expected a fraction from 0 to below 1"),
+        ({"warmup": 1.0}, r"warmup is 1.0; expected a value in \[0, 1\)"),
         ({"ema": -0.1}, "ema is -0.1"),
         ({"weight_decay": -1.0}, "weight_decay is -1.0; expected 0 or more"),
         ({"clip_grad": -1.0}, "clip_grad is -1.0; expected 0 or more"),

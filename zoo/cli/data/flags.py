@@ -96,7 +96,7 @@ class DataShowFlags(_DataFlags):
     backbone: str = "resnet18"
     """Backbone whose preprocessing is used if --model is not set."""
     model: Path | None = None
-    """Folder of a run or saved model whose preprocessing is used; by default that of --backbone."""
+    """Folder of a run or saved model whose preprocessing is used; by default, the preprocessing of --backbone is used."""
     recipe: str = "standard"
     """Recipe whose augmentation is used: quick, standard, thorough, or a TOML file, such as a run's recipe.toml."""
     seed: int = 0

@@ -74,7 +74,7 @@ def test_parquet(folder: Path) -> None:
         opened(f"csv:{path}")
     assert targets(opened(f"csv:{path}", "skip")) == [("a/1.png", "10"), ("b/2.png", "9")]
     pq.write_table(pa.table({"path": ["a/1.png"], "label": [["x"]]}), path)
-    with pytest.raises(DataError, match=r"row 1: the value of label has the type list; expected text or a number"):
+    with pytest.raises(DataError, match=r"row 1: the value of label has the type list; expected a string or a number"):
         opened(f"csv:{path}")
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(DataError, match=r"labels\.parquet is not a Parquet file, or is damaged: "):
@@ -137,11 +137,11 @@ def test_a_bare_file_is_recognised(folder: Path) -> None:
         (",cat", r"line 2: '' isn't a file path"),
         ("a/9.png,cat", r"line 2: 'a/9\.png' can't be found in .*: No such file"),
         ("a,cat", r"line 2: 'a' isn't a file"),
-        ("../secret.png,cat", r"line 2: '\.\./secret\.png' leaves the data's folder"),
-        ("../nothing.png,cat", r"line 2: '\.\./nothing\.png' leaves the data's folder"),
-        ("/etc/passwd,cat", r"line 2: '/etc/passwd' leaves the data's folder"),
-        ("out.png,cat", r"line 2: 'out\.png' leaves the data's folder"),
-        ("out/secret.png,cat", r"line 2: 'out/secret\.png' leaves the data's folder"),
+        ("../secret.png,cat", r"line 2: '\.\./secret\.png' is outside the dataset folder"),
+        ("../nothing.png,cat", r"line 2: '\.\./nothing\.png' is outside the dataset folder"),
+        ("/etc/passwd,cat", r"line 2: '/etc/passwd' is outside the dataset folder"),
+        ("out.png,cat", r"line 2: 'out\.png' is outside the dataset folder"),
+        ("out/secret.png,cat", r"line 2: 'out/secret\.png' is outside the dataset folder"),
         (f"{'x' * 300}.png,cat", r"line 2: .* can't be found in .*: File name too long"),
         ("a/1.png,cat\na/../a/1.png,cat", r"line 3: 'a/1\.png' is listed a second time; first listed at .*line 2"),
         ("a/1.png,cat,7", r"line 2: has 3 values; expected 2, as in the header"),

@@ -153,7 +153,7 @@ def test_scales_and_places_differ_from_draw_to_draw() -> None:
 
 @pytest.mark.parametrize("name", ["flip", "flip_vertical", "light", "copy_paste"])
 def test_a_part_outside_nought_to_one_is_refused(name: str) -> None:
-    with pytest.raises(InputError, match=rf"recipe: {name} is 1.5; expected a fraction from 0 to 1"):
+    with pytest.raises(InputError, match=rf"recipe: {name} is 1.5; expected a value in \[0, 1\]"):
         DetectionRecipe(**{name: 1.5})  # type: ignore[arg-type]
 
 

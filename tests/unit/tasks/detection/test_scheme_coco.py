@@ -120,8 +120,8 @@ def box(**changes: Any) -> dict[str, Any]:
     ("images", {"id": 1, "file_name": "c.png"}, r"c.png: .*the image is missing"),
     ("images", {"id": 9, "file_name": "c.png"}, r"c.png: .*image id 9: the id or the file name occurs twice"),
     ("images", {"id": 1, "file_name": "a.png"}, r"a.png: .*the id or the file name occurs twice"),
-    ("images", {"id": 1, "file_name": "../a.png"}, r"\.\./a.png: .*is outside the dataset's folder"),
-    ("images", {"id": 1, "file_name": "/etc/passwd"}, r"is outside the dataset's folder"),
+    ("images", {"id": 1, "file_name": "../a.png"}, r"\.\./a.png: .*is outside the dataset folder"),
+    ("images", {"id": 1, "file_name": "/etc/passwd"}, r"is outside the dataset folder"),
     ("images", {"id": 1, "file_name": "x" * 5000}, r"the image is missing"),
     ("images", {"id": 1, "file_name": "instances.json"}, r"instances.json: "),
 ])  # fmt: skip

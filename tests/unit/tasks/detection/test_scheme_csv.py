@@ -87,7 +87,7 @@ def test_tsv_root_and_a_bare_path(folder: Path) -> None:
         ("a.png,1,1,4,1e999,cat", r"line 2: the box .* is not four finite numbers"),
         ("a.png,1,1,4,4,", r"line 2: the label is empty"),
         ("d.png,1,1,4,4,cat", r"line 2: 'd\.png' can't be found"),
-        ("../d.png,1,1,4,4,cat", r"line 2: '\.\./d\.png' leaves the data's folder"),
+        ("../d.png,1,1,4,4,cat", r"line 2: '\.\./d\.png' is outside the dataset folder"),
         ("boxes.csv,1,1,4,4,cat", r"line 2: boxes\.csv is "),
         ("a.png,1,1,4,4", r"line 2: has 5 values; expected 6"),
     ],

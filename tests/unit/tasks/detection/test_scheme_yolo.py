@@ -182,7 +182,7 @@ def test_nothing_outside_the_folder_is_read(folder: Path) -> None:
     (folder.parent / "secret.txt").write_text("0 .5 .5 .1 .1")
     write_picture(folder.parent / "secret.png", picture((1, 1, 1)))
     (folder / "labels/train/b.txt").symlink_to(folder.parent / "secret.txt")
-    with pytest.raises(DataError, match=r"labels/train/b\.txt: the labels can't be read: .* leaves the data's folder"):
+    with pytest.raises(DataError, match=r"labels/train/b\.txt: the labels can't be read: .* is outside the dataset folder"):
         opened(f"yolo:{folder}?split=train")
     (folder / "list.txt").write_text("../secret.png\n/etc/passwd\nimages/val/c.png\nimages/val/c.png\nimages/val/d.png\n")
     (folder / "data.yaml").write_text("val: list.txt\nnames: [cat, dog]")
@@ -190,8 +190,8 @@ def test_nothing_outside_the_folder_is_read(folder: Path) -> None:
         opened(f"yolo:{folder}")
     first, second, third, fourth = caught.value.faults
     assert first.key.endswith("list.txt line 1")
-    assert "leaves the data's folder" in first.reason
-    assert "leaves the data's folder" in second.reason
+    assert "is outside the dataset folder" in first.reason
+    assert "is outside the dataset folder" in second.reason
     assert third.reason == "'images/val/c.png' is listed a second time"
     assert "'images/val/d.png' can't be found" in fourth.reason
     assert opened(f"yolo:{folder}", "skip").keys == ("images/val/c.png",)
@@ -205,7 +205,7 @@ def test_nothing_outside_the_folder_is_read(folder: Path) -> None:
         ("!!python/object/apply:os.system [ls]", r"data\.yaml is not valid YAML: could not determine a constructor"),
         ("names: [a]", "names no images; expected train, val or test"),
         ("train: images/train", "names is a NoneType; expected the class names"),
-        ("train: images/train\nnames: [cat, no]", "the class name False is not text"),
+        ("train: images/train\nnames: [cat, no]", "the class name False is not a string"),
         ("train: images/train\nnames: [cat, cat]", "names lists a class twice: 'cat'"),
         ("train: images/train\nnames: {1: cat, 2: dog}", "the keys of names are not the numbers 0 to 1"),
         ("train: images/train\nnames: [cat]\nnc: 2", "nc is 2, but there are 1 names"),
@@ -226,5 +226,5 @@ def test_wrong_yaml(folder: Path, yaml: str, message: str) -> None:
 
 
 def test_neither_yaml_nor_folders(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"has neither data\.yaml nor the folders images and labels"):
+    with pytest.raises(DataError, match=r"has neither data\.yaml nor folders named 'images' and 'labels'"):
         opened(f"yolo:{tmp_path}")

@@ -153,9 +153,9 @@ NAN[1, 2], ZERO[2], LARGE[3, 0] = np.nan, 0, 1e39
         ({"embeddings": rows()[0]}, r"embeddings has type float32 and shape \[5\]; expected numbers \[N, D\]"),
         ({"embeddings": rows().astype(str)}, r"embeddings has type <U\d+ and shape \[4, 5\]; expected numbers"),
         ({"embeddings": rows() > 0}, r"embeddings has type bool and shape \[4, 5\]; expected numbers"),
-        ({"keys": np.arange(4)}, r"keys has type int64 and shape \[4\]; expected text"),
-        ({"keys": np.array([KEYS])}, r"keys has type <U\d+ and shape \[1, 4\]; expected text"),
-        ({"not_found": np.arange(2)}, r"not_found has type int64 and shape \[2\]; expected text"),
+        ({"keys": np.arange(4)}, r"keys has type int64 and shape \[4\]; expected a string array"),
+        ({"keys": np.array([KEYS])}, r"keys has type <U\d+ and shape \[1, 4\]; expected a string array"),
+        ({"not_found": np.arange(2)}, r"not_found has type int64 and shape \[2\]; expected a string array"),
         ({"keys": np.array(KEYS, object)}, "contains a pickle: Object arrays cannot be loaded"),
         ({"keys": np.array([*KEYS[:3], KEYS[0]])}, r"row 4: duplicate prediction for 'ann/1.jpg'; the first one is at .* row 1"),
         ({"keys": np.array([*KEYS[:3], "eve.jpg"])}, "row 4: the dataset has no image 'eve.jpg'\n.*no prediction for 'bob/2.jpg'"),
@@ -168,7 +168,7 @@ def test_faults_of_archives(changed: dict[str, Any], message: str, tmp_path: Pat
 
 def test_what_is_no_archive(tmp_path: Path) -> None:
     file = tmp_path / "e.npz"
-    with pytest.raises(DataError, match=r"e\.npz: can't be read: No such file"):
+    with pytest.raises(DataError, match=r"can't read .*e\.npz: No such file"):
         read(file, KEYS)
     for content, message in ((b"", "is damaged, not an .npz file"), (b"PK\3\4", "not an .npz file"), (b"text", "not an .npz file")):
         file.write_bytes(content)
@@ -255,7 +255,7 @@ def test_json_lines_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "e.jsonl").write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match="is not valid UTF-8"):
         read(tmp_path / "e.jsonl", KEYS)
-    with pytest.raises(DataError, match="can't be read: No such file"):
+    with pytest.raises(DataError, match=r"can't read .*: No such file"):
         read(tmp_path / "none.jsonl", KEYS)
 
 

@@ -57,7 +57,7 @@ def test_the_sets_for_development_have_one_fold(folder: Path) -> None:
     assert [(pair.same, pair.fold) for pair in dataset.pairs] == [(True, 0), (False, 0)]
     with pytest.raises(UnknownNameError, match=r"unknown split of .* 'dev'\. Known: test, train"):
         opened(f"lfw:{folder}?split=dev")
-    with pytest.raises(DataError, match=r"pairsDevTrain\.txt: can't be read: No such file"):
+    with pytest.raises(DataError, match=r"can't read .*pairsDevTrain\.txt: No such file"):
         opened(f"lfw:{folder}?split=train")
 
 
@@ -96,16 +96,16 @@ def test_a_bare_folder_is_lfw_and_not_identities(folder: Path) -> None:
         ("Bob 2 Bob 1", "line 5: the pair is 'Bob 2 Bob 1'; expected two images of one person, or one image each of two people"),
         ("Bob 2 Cy 7", r"Cy/Cy_0007\.jpg: listed in .*pairs\.txt line 5: .* can't be found"),
         ("Bob 2 Eve 1", r"Eve/Eve_0001\.jpg: listed in .*pairs\.txt line 5: .* can't be found"),
-        ("Bob 2 .. 1", r"\.\./\.\._0001\.jpg: listed in .*pairs\.txt line 5: .* leaves the data's folder"),
+        ("Bob 2 .. 1", r"\.\./\.\._0001\.jpg: listed in .*pairs\.txt line 5: .* is outside the dataset folder"),
         ("Bob 1 Ann_Lee 1", r"pairs\.txt line 5: 'Bob 1 Ann_Lee 1' repeats the pair of line 4, which would be counted twice"),
         ("Bob 2 Cy -1", "line 5: the pair is 'Bob 2 Cy -1'; expected"),
         ("Bob 2 Cy 1.0", "line 5: the pair is 'Bob 2 Cy 1.0'; expected"),
         ("Bob 2 Cy ²", "line 5: the pair is 'Bob 2 Cy ²'; expected"),
         ("Bob 2 Cy 0", r"Cy/Cy_0000\.jpg: listed in .*pairs\.txt line 5: .* can't be found"),
         ("Bob 2 Cy 99999999", "line 5: the pair is 'Bob 2 Cy 99999999'; expected"),
-        ("Bob\t2\t\t1", r"_0001\.jpg: listed in .*pairs\.txt line 5: .* leaves the data's folder"),
+        ("Bob\t2\t\t1", r"_0001\.jpg: listed in .*pairs\.txt line 5: .* is outside the dataset folder"),
         ("Bob\t2\tC\0y\t1", r"pairs\.txt line 5: the pair is 'Bob\\t2\\tC\\x00y\\t1'; expected"),
-        ("Bob 2 /etc 1", r"listed in .*pairs\.txt line 5: .* leaves the data's folder"),
+        ("Bob 2 /etc 1", r"listed in .*pairs\.txt line 5: .* is outside the dataset folder"),
         (f"Bob 2 {'x' * 300} 1", r"pairs\.txt line 5: .*File name too long"),
     ],
 )

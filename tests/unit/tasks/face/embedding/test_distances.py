@@ -200,7 +200,7 @@ def test_names_that_there_are_not(options: dict[str, Any], message: str) -> None
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dropout": 1.0}, r"dropout is 1\.0; expected a fraction from 0 to below 1"),
+        ({"dropout": 1.0}, r"dropout is 1\.0; expected a value in \[0, 1\)"),
         ({"dropout": 0.5, "neck": "dlib"}, r"dropout is 0\.5; expected 0, because dlib's neck has no dropout"),
     ],
 )

@@ -94,7 +94,7 @@ def test_a_head_without_identities_only_embeds() -> None:
         ({"image_size": 0}, "image_size is 0"),
         ({"scale": -1.0}, "scale is -1.0"),
         ({"embedding_size": 1}, "embedding_size is 1; expected 2 or more"),
-        ({"margin": 28.6}, "margin is 28.6; expected an angle in radians from 0 to below 1.57"),
+        ({"margin": 28.6}, r"margin is 28.6; expected an angle in radians in \[0, 1.57\)"),
     ],
 )
 def test_options_that_can_not_be_meant(values: dict[str, float], message: str) -> None:

@@ -108,9 +108,9 @@ def test_the_default_margin_reaches_the_loss() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"margin": math.pi / 2}, "expected an angle in radians from 0 to below 1.57 for the loss arcface"),
-        ({"loss": "cosface", "margin": 1.2}, "margin is 1.2; expected a difference of cosines from 0 to below 1.00"),
-        ({"loss": "triplet", "margin": -0.1}, "margin is -0.1; expected a difference of distances .* from 0 to below 2.00"),
+        ({"margin": math.pi / 2}, r"expected an angle in radians in \[0, 1.57\) for the loss arcface"),
+        ({"loss": "cosface", "margin": 1.2}, r"margin is 1.2; expected a difference of cosines in \[0, 1.00\)"),
+        ({"loss": "triplet", "margin": -0.1}, r"margin is -0.1; expected a difference of distances .* in \[0, 2.00\)"),
         ({"sample_rate": 0.0}, "sample_rate is 0.0; expected a fraction of the identities, above 0 and up to 1"),
         ({"sample_rate": 1.5}, "sample_rate is 1.5"),
         ({"loss": "triplet", "sample_rate": 0.5}, "triplet has no identity centres to sample"),

@@ -45,7 +45,7 @@ MODEL = Embedder("0123456789abcdef", "dlib_resnet29", "euclidean", 0.6)
         ),
         ("\u00a0", "is empty"),
         ("李\u200d", r"invisible characters \(U\+200D\)"),
-        (None, "the name is None; expected text"),
+        (None, "the name is None; expected a string"),
     ],
 )
 def test_names_that_can_not_be(tmp_path: Path, name: Any, reason: str) -> None:
