@@ -164,4 +164,4 @@ def _cell(place: str, column: str, value: Any) -> str:
         return ""
     if isinstance(value, str | int | float):
         return str(value).strip()
-    raise DataError(f"{place}: the value of {column} has the type {type(value).__name__}; expected text or a number")
+    raise DataError(f"{place}: the value of {column} has the type {type(value).__name__}; expected a string or a number")
