@@ -1,0 +1,46 @@
+"""Paths of another computer in annotations: the longest end of a path that exists in the dataset's folders names the file."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def tails(text: str) -> list[str]:
+    r"""Return the ends of a Windows or POSIX path, longest first, with slashes; they never lead out of the folder they are joined to.
+
+    Example:
+        >>> tails("..\\media\\C:\\pets/1.jpg")
+        ['pets/1.jpg', '1.jpg']
+        >>> tails("pets/1.jpg")
+        ['pets/1.jpg', '1.jpg']
+    """
+    if "\0" in text:
+        return []
+    parts = [part for part in re.split(r"[\\/]+", text.removeprefix("file://")) if part not in ("", ".")]
+    start = max((place + 1 for place, part in enumerate(parts) if part == ".." or part.endswith(":")), default=0)
+    return ["/".join(parts[place:]) for place in range(start, len(parts))]
+
+
+class MovedFiles:
+    """Finds files by the ends of their paths. Which folders exist is kept, so that large datasets need few disk accesses."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._folders = folders
+        self._exists: dict[str, bool] = {}
+
+    def find(self, text: str) -> tuple[str, Path] | None:
+        """Return the longest end of a path that is a file in one of the folders, and the file; None if there is none."""
+        for tail in tails(text):
+            parent = os.path.dirname(tail)
+            for folder in self._folders:
+                if self._is_folder(os.path.join(folder, parent)) and os.path.isfile(folder / tail):
+                    return tail, folder / tail
+        return None
+
+    def _is_folder(self, path: str) -> bool:
+        if path not in self._exists:
+            self._exists[path] = os.path.isdir(path)
+        return self._exists[path]
