@@ -80,7 +80,7 @@ def train(dataset: Dataset, row: Row, image_size: int, folder: Path) -> tuple[zo
 
 
 def seconds_per_picture(dataset: Dataset, rows: Sequence[str], image_size: int, scratch: Path) -> dict[str, float]:
-    """Time all configurations in turns; return their shortest times per image in seconds, because other load only adds time."""
+    """Time all configurations in turn; return the shortest time per image of each in seconds, because other load only adds time."""
 
     def once(name: str, turn: int) -> float:
         folders = {pictures: scratch / f"{name}-{turn}-{pictures}" for pictures in (_SHORT, _LONG)}

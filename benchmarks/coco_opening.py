@@ -37,7 +37,7 @@ class Opening:
 
 
 def write_annotations(folder: Path, pictures: int, boxes: int) -> None:
-    """Write `instances.json` with random boxes of 80 categories, spread evenly over images of 640×480, all links to one small file."""
+    """Write `instances.json` with random boxes of 80 categories, spread evenly over 640×480 images, all links to one small file."""
     generator = np.random.default_rng(0)
     corners = generator.uniform((0, 0), (500, 350), (boxes, 2)).round(2)
     sides = generator.uniform(5, 120, (boxes, 2)).round(2)

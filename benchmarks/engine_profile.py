@@ -183,7 +183,7 @@ def profile(model: Model, batch: ImageBatch, precision: EnginePrecision, rounds:
     flag("--task", default="classification", help="task of the model: classification, detection or face"),
     flag("--side", type=int, default=224, help="shorter side of the images in pixels"),
     flag("--rounds", type=int, default=20, help="number of measured calls"),
-    flag("--layers", type=int, default=5, help="number of the slowest layers to list individually"),
+    flag("--layers", type=int, default=5, help="how many of the slowest layers to list individually"),
     *network_flags("bf16"),
 )
 def main(flags: Flags) -> int:

@@ -124,7 +124,7 @@ def compare(photos: Sequence[tuple[str, Pixels]], rounds: int, engine: str = "ea
 
 
 def difference(a: Answer, b: Answer) -> tuple[float, float]:
-    """Return the largest differences of box edges in pixels and of embeddings; infinite if the numbers of faces differ."""
+    """Return the largest differences between box edges (pixels) and between embeddings; infinite if the numbers of faces differ."""
     if len(a.boxes) != len(b.boxes):
         return float("inf"), float("inf")
     rows = np.linalg.norm(a.embeddings - b.embeddings, axis=1)

@@ -98,7 +98,7 @@ def _result(model: Model, data: Path, epochs: int, seconds: float) -> dict[str, 
 
 
 def both(data: Path, minutes: float) -> dict[str, dict[str, Any]]:
-    """Run both trainings at the same time in separate processes, which print errors themselves; return their results by name."""
+    """Train with both libraries at the same time in separate processes, which print their own errors; return the results by name."""
     if not (data / "cifar10" / "train").is_dir():
         raise DataError(f"{data} contains no folder cifar10/train; pass the folder that contains it as --data")
     words = [sys.executable, "-m", "zoo.benchmarks.from_scratch", "--data", str(data), "--minutes", str(minutes), "--side"]
@@ -112,8 +112,8 @@ def both(data: Path, minutes: float) -> dict[str, dict[str, Any]]:
 
 @benchmark(
     data_flag("cifar10/"),
-    flag("--minutes", type=float, default=5.0, help="training time of each training in minutes"),
-    flag("--side", choices=_SIDES, help="run only this training and print its result as JSON"),
+    flag("--minutes", type=float, default=5.0, help="duration of each training run in minutes"),
+    flag("--side", choices=_SIDES, help="run only this side and print its result as JSON"),
 )
 def main(flags: Flags) -> int:
     """Run the benchmark; return 0 if the zoo's top-1 accuracy is at least timm's, 1 if not, and 2 if the data doesn't exist."""

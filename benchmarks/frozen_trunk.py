@@ -40,7 +40,7 @@ class Side:
 
 
 def pictures(folder: Path, samples: int | None, classes: int) -> Dataset:
-    """Open a CIFAR-10 split with 10 classes or 2 (animals, vehicles); take `samples` images, evenly from the classes, or all for None."""
+    """Open a CIFAR-10 split with 10 or 2 classes (animals, vehicles), with all images or `samples` drawn evenly from the classes."""
     data = open_data(f"folder:{folder}", SCHEMES, "classification")
     count = min(samples or len(data), len(data))
     chosen = replace(data, records=tuple(data.records[place] for place in np.linspace(0, len(data) - 1, count).astype(int)))
@@ -50,7 +50,7 @@ def pictures(folder: Path, samples: int | None, classes: int) -> Dataset:
 
 
 def run(folder: Path, classes: int, epochs: int, samples: int | None, quiet: bool) -> list[Side]:
-    """Train a head with an empty cache, with a filled one and without, on at most `samples` images; print each result unless `quiet`."""
+    """Train a head with an empty cache, a filled cache and no cache, on at most `samples` images; print each result unless `quiet`."""
     data, test = (pictures(folder / "cifar10" / part, samples, classes) for part in ("train", "test"))
     recipe = replace(_RECIPE, epochs=epochs)
     sides = []
@@ -69,7 +69,7 @@ def run(folder: Path, classes: int, epochs: int, samples: int | None, quiet: boo
 
 @benchmark(
     data_flag("cifar10/ and weights/"),
-    flag("--classes", type=int, default=2, choices=(2, 10), help="number of classes: 10 for CIFAR-10's, 2 for animals and vehicles"),
+    flag("--classes", type=int, default=2, choices=(2, 10), help="number of classes: 10 for those of CIFAR-10, 2 for animals and vehicles"),
     count_flag("--epochs", 30, 1, 1000, "number of epochs of each run"),
     count_flag("--samples", None, 10, 6000, "maximum number of training images and of test images, 10 to 6,000; all by default"),
 )

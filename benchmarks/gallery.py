@@ -87,7 +87,7 @@ def fill(name: str, place: str, setting: Setting) -> tuple[float, float]:
 
 
 def search(name: str, place: str, setting: Setting) -> tuple[float, float, int]:
-    """Return the milliseconds of the first search in a filled store, the median of later searches, and the number of exact results."""
+    """Return the time of the first search in a filled store and the median of later ones (both in ms), and the number of exact results."""
     rows, probes = vectors(setting)
     keeper, opening = timed(load(name), place, setting.size)
     found = [timed(keeper.nearest, probe, _TOP) for probe in probes]

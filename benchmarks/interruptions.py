@@ -71,7 +71,7 @@ class Runs:
             raise RuntimeError(f"the run {name} ended with exit status {process.exitcode}: {(self.root / f'{name}.log').read_text()}")
 
     def kill(self, name: str, workers: int, resume: bool, after: float, writing: bool) -> Kill | None:
-        """Start or resume a run and kill it after `after` seconds, or, if `writing`, when it next writes a file; None if it ended first."""
+        """Start or resume a run; kill it after `after` seconds, or at the first write after that if `writing`; None if it ended first."""
         start = time.monotonic()
         process = self.start(name, workers, resume)
         process.join(after)
@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m zoo.benchmarks.interruptions", description=main.__doc__)
     parser.add_argument("--times", type=int, default=20, help="number of runs to kill")
     parser.add_argument("--epochs", type=int, default=6, help="number of epochs of each run")
-    parser.add_argument("--seed", type=int, help="seed of the random moments; a random seed by default")
+    parser.add_argument("--seed", type=int, help="seed for the random moments at which runs are killed; random by default")
     flags = parser.parse_args(argv)
     seed = random.SystemRandom().randrange(10**6) if flags.seed is None else flags.seed
     draw, right = random.Random(seed), 0

@@ -25,7 +25,7 @@ class Setting:
     identities: int  # number of people in the training data
     embedding_size: int  # dimensions of the embeddings
     batch_size: int  # images per step
-    sample_rate: float  # fraction of the identities with which the sampled head compares
+    sample_rate: float  # fraction of the identities that the sampled head uses per step
     steps: int  # number of timed steps; one untimed step precedes them
     threads: int  # number of torch threads
 
@@ -112,7 +112,7 @@ def measure(name: str, sample_rate: float, setting: Setting) -> HeadCost:
     flag("--identities", type=int, default=1_000_000, help="number of people in the training data"),
     flag("--embedding-size", type=int, default=128, help="dimensions of the embeddings"),
     flag("--batch-size", type=int, default=64, help="number of images per step"),
-    flag("--sample-rate", type=float, default=0.1, help="fraction of the identities with which the sampled head compares"),
+    flag("--sample-rate", type=float, default=0.1, help="fraction of the identities that the sampled head uses per step"),
     flag("--steps", type=int, default=5, help="number of timed steps of each head"),
     threads_flag(),
 )

@@ -142,7 +142,7 @@ def _filmed(files: Sequence[Path], pictures: int, folder: Path) -> Path:
 
 @benchmark(
     flag("--pictures", type=int, default=512, help="number of images per pass; photos are repeated"),
-    flag("--rounds", type=int, default=3, help="number of passes with and without prefetching, each"),
+    flag("--rounds", type=int, default=3, help="number of passes with prefetching, and of passes without it"),
     flag("--video", action="store_true", help="use a video of the photos instead of a folder, 480 pixels high and 640 wide"),
     *ENGINE_FLAGS,
 )

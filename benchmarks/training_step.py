@@ -213,7 +213,7 @@ def measure(work: Work, rounds: int, steps: int, precision: Precision) -> Line:
     flag("--batch", type=int, default=16, help="number of images per batch of a classifier"),
     flag("--side", type=int, default=224, help="height and width of a classifier's images in pixels"),
     flag("--boxes-batch", type=int, default=2, help="number of images per batch of the detector, 480 pixels high and 640 wide"),
-    flag("--only", default="", help="text that the names of the rows to run contain, such as 'Faster'; all rows by default"),
+    flag("--only", default="", help="run only the rows whose names contain this text, such as 'Faster'; all rows by default"),
     flag("--precision", default="auto", choices=("auto", "fp32", "bf16"), help="precision of the zoo's training"),
 )
 def main(flags: Flags) -> int:

@@ -49,8 +49,9 @@ def threads_flag(help: str = "number of torch threads") -> Flag:
 def benchmark(*flags: Flag) -> Callable[[Callable[[Flags], int]], Callable[..., int]]:
     """Return a decorator that turns a function of parsed flags into the main function of `python -m zoo.benchmarks.NAME`.
 
-    NAME and the help text are the name and the docstring of the function's module. The main function takes the words of the command line,
-    `sys.argv` by default. Every benchmark has the flag --json. A `ZooError` is printed as "NAME: message", and its exit status is returned.
+    NAME and the help text are the name and the docstring of the function's module. The main function takes the command-line arguments, by
+    default those in `sys.argv`. Every benchmark has the flag --json. A `ZooError` is printed as "NAME: message", and its exit status is
+    returned.
     """
 
     def decorate(run: Callable[[Flags], int]) -> Callable[..., int]:
@@ -89,7 +90,7 @@ def report(as_json: bool, content: Mapping[str, object], *shown: RenderableType,
 
 
 def make_table(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]] = ()) -> Table:
-    """Create a table with its title on the left."""
+    """Create a table with a left-aligned title."""
     table = Table(*headings, title=title, title_justify="left")
     for row in rows:
         table.add_row(*row)

@@ -21,7 +21,7 @@ from zoo.errors import check_positive
 from zoo.system.hardware import cpu_has_bf16, cpu_name
 
 _MIB = 2**20
-_SIDE, _RUNS = 2048, 5  # size of the matrices whose multiplication shows the peak performance, and number of runs
+_SIDE, _RUNS = 2048, 5  # size of the matrices multiplied to measure the peak performance, and number of runs
 _PACKAGES = ("resnet-zoo", "torch", "torchvision", "timm", "numpy")
 
 

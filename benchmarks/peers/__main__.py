@@ -54,7 +54,7 @@ def chosen(names: Sequence[str]) -> list[Row]:
     flag("--rows", nargs="+", default=list(ROWS), metavar="ROW", help=f"rows to run, one or more of: {', '.join(ROWS)}; all by default"),
     flag("--rounds", type=int, default=5, help="maximum number of rounds per row"),
     threads_flag("number of threads for each library"),
-    flag("--seconds", type=float, default=120.0, help="seconds per row, excluding preparation, after which no further round starts"),
+    flag("--seconds", type=float, default=120.0, help="seconds per row, excluding preparation, after which no new round starts"),
     data_flag("photos/ and portraits/"),
 )
 def main(flags: Flags) -> int:

@@ -90,13 +90,13 @@ class Outcome:
         return self.fault is None and all(each.right and (not self.judged or each.ratio >= each.promise) for each in self.beaten)
 
     def part_of(self, peaks: Mapping[str, float | None]) -> float | None:
-        """Return the fraction of the peak performance (`peaks`: operations per second by precision) that the zoo reaches, if known."""
+        """Return the fraction of the peak performance that the zoo reaches, if known. `peaks` are operations per second by precision."""
         peak = peaks.get(self.precision)
         return None if peak is None or self.seconds is None or self.operations is None else self.operations / self.seconds / peak
 
 
 def run(row: Outcome, contest: Contest, rounds: int, budget_s: float, clock: Callable[[], float] = time.perf_counter) -> Outcome:
-    """Return the row with the figures of at most `rounds` rounds, in which all libraries run alternately for about `budget_s` seconds."""
+    """Return the row with the figures of up to `rounds` rounds that run all libraries in turn; none starts after `budget_s` seconds."""
     works = [contest.ours, *(rival.work for rival in contest.rivals)]
     warm = [_warmed(work, clock, math.inf if work is contest.ours else budget_s / _PATIENCE) for work in works]
     times = _turns(works, [max(1, round(_TURN_S / max(seconds, 1e-6))) for _, seconds in warm], rounds, budget_s, clock)
@@ -111,7 +111,7 @@ def run(row: Outcome, contest: Contest, rounds: int, budget_s: float, clock: Cal
 
 
 def _warmed(work: Work, clock: Callable[[], float], patience_s: float) -> tuple[Any, float]:
-    """Make warm-up calls, until one takes longer than `patience_s`; return the result and the duration in seconds of the last one."""
+    """Make warm-up calls until one takes longer than `patience_s`; return the result of the last call and its duration in seconds."""
     for _ in range(_WARM):
         start = clock()
         answer = work()

@@ -106,7 +106,7 @@ def onnxruntime_session(network: nn.Module, pixels: Tensor, threads: int) -> Wor
 
 
 def openvino_compiled(network: nn.Module, pixels: Tensor, threads: int, precision: str, calibration: Tensor | None = None) -> Work:
-    """Return a function that runs a network with OpenVINO on normalised pixels, in int8 (NNCF's default) if it gets `calibration`."""
+    """Return a function that runs a network with OpenVINO on normalised pixels, in int8 (NNCF's default) if `calibration` is given."""
     import openvino
 
     with torch.no_grad():
@@ -126,7 +126,7 @@ def openvino_compiled(network: nn.Module, pixels: Tensor, threads: int, precisio
 
 
 def random_detector(photo: Tensor) -> nn.Module:
-    """Create a detector with random weights that detects a few dozen boxes in a photo, [3, H, W] float32, 0–1; a new one detects none."""
+    """Create a detector whose random weights are scaled so that it detects a few dozen boxes in a photo, [3, H, W] float32, 0–1."""
     torch.manual_seed(0)
     detector: Any = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=CLASSES + 1)
     batch, _ = detector.transform([photo])

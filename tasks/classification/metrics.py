@@ -36,7 +36,7 @@ class ClassificationMetric:
         self._samples: dict[str, tuple[int, NDArray[np.float32] | NDArray[np.bool_]]] = {}
 
     def update(self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str]) -> None:
-        """Add predictions, each logits [K] or only a class (zero-dimensional int64, from a file or a hard vote), with class indices."""
+        """Add predictions, logits [K] or class indices (zero-dimensional int64, from a file or a hard vote), and the true class indices."""
         for answer, target, key in zip(answers, targets, keys, strict=True):
             logits = np.arange(len(self._classes)) == answer if np.ndim(answer) == 0 else np.asarray(answer, np.float32)
             if not np.isfinite(logits).all():
@@ -124,7 +124,7 @@ def _calibration(answers: Answers) -> list[dict[str, Any]]:
 
 
 def _curves(answers: Answers, seen: Sequence[int], names: Sequence[str]) -> tuple[Curve, ...]:
-    """Return the calibration, ROC and precision-recall curves; `seen` and `names` are the classes that occur or are predicted."""
+    """Return the calibration, ROC and precision-recall curves; `seen` and `names` are the indices and names of the occurring classes."""
     found = [part for part in _calibration(answers) if part["n"]]
     line = ([part["confidence"] for part in found], [part["accuracy"] for part in found])
     drawn = [Curve("Calibration", "confidence", "accuracy", {"answers": line}, diagonal=True)]
@@ -142,10 +142,10 @@ def _curves(answers: Answers, seen: Sequence[int], names: Sequence[str]) -> tupl
 
 
 def _decisions(answers: Answers, seen: Sequence[int], names: Sequence[str]) -> dict[str, tuple[NDArray[np.bool_], Floats]]:
-    """Return for each line of a curve whether each decision is right, [P], and its probability, [P].
+    """Return the binary labels [P] and the predicted probabilities [P] for each line of the curves.
 
-    Each class has one line, unless its decisions are all right or all wrong. With more than 12 classes there is a single line, the micro
-    average over all decisions.
+    Each class has one line, from its labels against the rest, unless all labels are equal. With more than 12 classes, there is a single
+    line, the micro average over all classes.
     """
     if len(seen) > _LINES:
         if answers.logits.size > _MICRO:

@@ -34,7 +34,7 @@ Answer = NDArray[Any]  # logits [K] float32, or only the class as a zero-dimensi
 
 
 def read(path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, Answer]:
-    """Read one prediction for each image of a dataset, by its key. The logits of probabilities are their logarithms.
+    """Read one prediction for each image of a dataset, by key. Probabilities are converted to logits by taking the logarithm.
 
     Raises:
         DataError: the file can't be read, or rows are invalid; the message lists them with their lines.

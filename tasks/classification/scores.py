@@ -61,7 +61,7 @@ class Answers:
 
 
 def _sums(weights: Floats, groups: NDArray[np.int64], count: int, values: Floats | None = None) -> Floats:
-    """Return the sum in each of `count` groups, [R, count], of values [N] (1 if None) of images in `groups` [N], weighted by [R, N]."""
+    """Return the weighted sum of values [N] (ones if None) in each of `count` groups, [R, count]; weights are [R, N], group indices [N]."""
     rows = len(groups)
     data = np.ones(rows) if values is None else values
     return np.asarray(weights @ csr_array((data, (np.arange(rows), groups)), shape=(rows, count)))
@@ -124,7 +124,7 @@ def _class_auc(score: Floats, positive: NDArray[np.bool_], weights: Floats) -> F
     each run of negatives between such groups. Only the sum of weights in each segment matters, and two sparse matrix products compute these
     sums for all replicates.
 
-    `score` and `positive` are the probability of the class for each image and whether it is right, [N]; `weights` are [N, R].
+    `score` [N] is the predicted probability of the class for each image, `positive` [N] whether it is the true class; `weights` are [N, R].
     """
     order = np.argsort(-score, kind="stable")
     group = np.append(0, np.cumsum(np.diff(score[order]) != 0))

@@ -29,7 +29,7 @@ def write_csv(content: Content, out: Path) -> None:
 
 
 def write_folder(content: Content, out: Path) -> None:
-    """Write every image into the folder of its class, inside one folder per split, and the class order unless it is the sorted one."""
+    """Write every image to the folder of its class, in one folder per split, and the class order unless it is alphabetical."""
     place_in_folders(content, out)
     for split in content.splits or ("",):
         used = {content.classes[picture.record.target] for picture in content.of_split(split)}

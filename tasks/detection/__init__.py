@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def register() -> None:
-    """Add the task to the registry, which calls this function at the first look-up: importing the package alone doesn't import torch."""
+    """Register the task. The registry calls this function at the first look-up, so that importing the package doesn't import torch."""
     import zoo.tasks.detection.task  # noqa: F401
 
 

@@ -118,7 +118,7 @@ def write_voc(content: Content, out: Path) -> None:
 
 
 def _file_names(pictures: Sequence[Picture]) -> list[str]:
-    """Return a unique name for each annotation file, without spaces, at which names in VOC's lists end, and without slashes."""
+    """Return a unique name for each annotation file, without slashes, and without spaces, because these end a name in VOC's lists."""
     taken: set[str] = set()
     names = []
     for picture in pictures:

@@ -65,7 +65,7 @@ class Backbone(nn.Module, ABC):
         """Return the modules of the stem, followed by the modules of each stage. Backbones are frozen in these units."""
 
     def from_stem(self, x: Tensor) -> Features:
-        """Return the feature maps, given the output of the stem, if each stage applies its modules in order and outputs one level."""
+        """Return the feature maps for the output of the stem. Each stage must apply its modules in order and output one level."""
         features = {}
         for level, stage in zip(self.levels, self.stages()[1:], strict=True):
             for module in stage:

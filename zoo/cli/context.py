@@ -28,7 +28,8 @@ def print_json(content: Any) -> None:
 def task_flags(words: list[str]) -> TaskFlags:
     """Return the flags of the task.
 
-    It is that of --task, or else that of the first saved model among the arguments (unless --backbone is set), or else classification.
+    The task is that of --task, or else that of the first saved model among the arguments (unless --backbone is set), or else
+    classification.
     """
     from zoo.task.flags import flags_of
 

@@ -86,7 +86,7 @@ def combine(main: type[Any], task: TaskFlags, recipe: Recipe | None = None, scor
     Args:
         main: dataclass of the command's flags. Its name without "Flags", in lower case, is their heading.
         task: flags of the task.
-        recipe: recipe whose values are the defaults of its flags; None for no such flags.
+        recipe: recipe whose values are the defaults of the recipe flags; None if the command has no such flags.
         scoring: whether the command has the task's scoring options.
         engine: whether the command has the flags for choosing an engine.
     """

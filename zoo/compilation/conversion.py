@@ -124,7 +124,7 @@ class Conversion:
             return self.engine.start(made, self.precision, self.threads)
 
     def write(self, folder: Path) -> list[dict[str, Any]]:
-        """Write the networks to a folder, the first one only for the model's own size, if any. Return their entries for model.json."""
+        """Write the networks to a folder (the first only for the model's own size, if it has one). Return their entries for model.json."""
         written = []
         for name in (PICTURES, *self.model.head.networks()):
             size_hw = self._own_hw if name == PICTURES else None

@@ -29,9 +29,9 @@ def seen(
 ) -> tuple[list[list[Seen]], list[Fault]]:  # fmt: skip
     """Load samples through the loaders used for training and evaluation.
 
-    `n` samples are chosen at random from the seed and their keys, independently of their order. With a recipe, they are augmented as in
-    training, `variants` times with different random numbers. Without a recipe, they are loaded as in evaluation. Return a list of variants
-    for each sample, in dataset order; and the errors of skipped images.
+    `n` samples are chosen at random; the choice depends on the seed and the keys, but not on the order of the samples. With a recipe, they
+    are augmented as in training, `variants` times with different random numbers. Without a recipe, they are loaded as in evaluation. Return
+    a list of variants for each sample, in dataset order; and the errors of skipped images.
     """
     drawn = sorted(dataset.records, key=lambda record: hashlib.sha256(f"{seed}:{record.key}".encode()).digest())[:n]
     chosen = {record.key for record in drawn}

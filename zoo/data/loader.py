@@ -34,7 +34,7 @@ Images = TypeVar("Images", covariant=True)
 class Reading:
     """Settings for reading images and running models, which apply to every model and dataset of a command.
 
-    They have the meaning of the parameters of `zoo.evaluate`, but 0 `workers` stand for threads. `rank` is the index of this process.
+    They have the meaning of the parameters of `zoo.evaluate`, but `workers=0` means threads. `rank` is the index of this process.
     """
 
     batch_size: int | None = None

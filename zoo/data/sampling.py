@@ -42,7 +42,7 @@ def cut(order: Sequence[int], batch_size: int, smallest: int) -> list[list[int]]
 
 @dataclass(frozen=True)
 class Shuffled:
-    """Sampler that draws every sample once per epoch, in a new random order in every epoch; `cut` explains `smallest`."""
+    """Sampler that draws every sample once per epoch, in a new random order in every epoch; for `smallest`, see `cut`."""
 
     samples: int
     batch_size: int

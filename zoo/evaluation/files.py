@@ -85,7 +85,7 @@ def check_writable(names: Sequence[str], what: str, path: Path) -> None:
 
 
 def number(value: Any) -> float:
-    """Convert a table cell (text) or a JSON value to a float; raise a `ValueError`, or an `OverflowError` for an integer beyond floats."""
+    """Convert a table cell (text) or a JSON value to a float; raise a `ValueError`, or an `OverflowError` if an integer is too large."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(value)
     return float(value)

@@ -1,4 +1,4 @@
-"""Faster implementations of layers in training, among them fused blocks. They only have an effect in bf16 on the CPU.
+"""Faster implementations of layers in training, including fused blocks. They are used only in bf16 on the CPU.
 
 The module of a backbone registers a fused forward function for its blocks with `fusible`: batch-norm, sum and ReLU then need only one pass
 through memory. `fused` temporarily replaces the forward functions of a model's blocks with the registered ones. The model's code and

@@ -188,7 +188,7 @@ class Stored:
     """Networks stored in the files of an exported model."""
 
     def __init__(self, folder: Path, networks: Sequence[Mapping[str, Any]], making: Making, files: Mapping[str, str]) -> None:
-        """Prepare to read networks. `files` are the files' fingerprints at export by name; empty for exports by old versions."""
+        """Prepare to read networks. `files` maps file names to fingerprints from the export; it is empty for exports by old versions."""
         self._folder, self._networks, self._making, self._known = folder, list(networks), making, files
         self._engine = ENGINES[making.engine]()
         self._files = {(each["name"], tuple(each["size_hw"]) if each["size_hw"] else None): each["file"] for each in networks}

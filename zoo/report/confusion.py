@@ -36,7 +36,7 @@ STYLE += "".join(
 
 
 def confusion(found: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the matrix, `classes` (K names) and `rows_true_columns_answered` (K rows of K image counts), as HTML fragments."""
+    """Yield the confusion matrix, given by `classes` (K names) and `rows_true_columns_answered` (K rows of K image counts), as HTML."""
     names = [str(name) for name in found["classes"]]
     counts = np.array(found["rows_true_columns_answered"], np.int64).reshape(len(names), len(names))
     yield (

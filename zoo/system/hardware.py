@@ -81,7 +81,7 @@ def pick_inference_precision(precision: Precision, compiled: str | None = None) 
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """Return a context in whose body matrix multiplications and convolutions run in the given precision."""
+    """Return a context manager that runs matrix multiplications and convolutions in the given precision."""
     dtype = _DTYPES.get(precision)
     return torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
 

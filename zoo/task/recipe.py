@@ -119,7 +119,7 @@ def _check_numbers(values: Mapping[str, Any], seed: int) -> None:
 
 
 def check_parts(where: str, low: float, high: float, closed: bool, **values: float) -> None:
-    """Raise an `InputError` with `where`, the settings' owner, unless each value lies in [low, high], or in [low, high) if not `closed`."""
+    """Raise an `InputError` unless each value is in [low, high], or in [low, high) if not `closed`. `where` begins the message."""
     for name, value in values.items():
         if not low <= value <= high or (value == high and not closed):
             raise InputError(f"{where}: {name} is {value}; expected a value in [{low:g}, {high:g}{']' if closed else ')'}")

@@ -72,7 +72,7 @@ class RunData:
     def batches(
         self, plan: TrainingPlan, start: int, preprocess: Preprocess, augment: Callable[[Sample], Sample], precision: Precision
     ) -> Generator[AnyBatch]:
-        """Return the batches of the plan from number `start`: augmented images, or a frozen backbone's features in `precision`."""
+        """Return the batches of the plan from batch `start` on: augmented images, or a frozen backbone's features in `precision`."""
         reading = self.reading
         pooled = self.features(self.dataset, precision)
         if pooled is not None:

@@ -58,7 +58,7 @@ class Gradients:
     def add(self, batch: AnyBatch, share: float, number: int, last: bool) -> dict[str, float] | None:
         """Run the forward and backward pass of this process's subset of a batch, with at least one image.
 
-        `share` is the fraction of the whole batch's images in the subset, by which its mean loss is weighted. `number` is that of the batch
+        `share` is the subset's fraction of the images of the whole batch, and the weight of its mean loss. `number` is the batch's number
         in the run, for messages. `last` is whether an optimiser step follows. Return the losses by name, averaged over the images of all
         processes; None if the batch is skipped because its loss isn't finite.
         """

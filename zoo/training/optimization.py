@@ -25,7 +25,7 @@ class Optimization:
     """Optimiser, learning rate schedule, gradient scaler (for fp16) and moving average of the weights for a training run."""
 
     def __init__(self, model: Model, recipe: Recipe, steps: int, precision: Precision, device: torch.device) -> None:
-        """Create the optimiser, schedule, gradient scaler and moving average for a run of so many optimiser steps.
+        """Create the optimiser, schedule, gradient scaler and moving average for a run of `steps` optimiser steps.
 
         The model must be on `device`, with the layers frozen that are frozen at the start of the run. Raise an `InputError` if the recipe
         doesn't fit the model or the device.

@@ -81,7 +81,7 @@ class TrainingProgress:
     """Progress bars of the epoch and the whole run, with loss, last validation score, images per second, and remaining time."""
 
     def __init__(self, progress: Progress, epochs: int, per_epoch: int, score: str) -> None:
-        """Create the display of a run of so many epochs, with `per_epoch` batches each. `score` is the name of the validation score."""
+        """Create the display of a run of `epochs` epochs with `per_epoch` batches each. `score` is the name of the validation score."""
         self._progress, self._epochs, self._per_epoch, self._name = progress, epochs, per_epoch, score
         self._score: float | None = None
         self._pictures, self._start = 0, time.monotonic()

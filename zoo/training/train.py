@@ -223,7 +223,8 @@ def _listed(names: Sequence[str]) -> str:
 def settle(recipe: Recipe, samples: int, processes: int, presets: Mapping[str, Recipe], progress: Progress) -> Recipe:
     """Adapt batch size and number of epochs of a recipe to the size of the dataset.
 
-    A batch size that is too large for the dataset is reduced, with a message, if it comes from a preset, and otherwise an `InputError`.
+    A batch size that is too large for the dataset is reduced, with a message, if it comes from a preset; otherwise, it raises an
+    `InputError`.
     """
     most = samples // processes
     if recipe.batch_size > most >= 2:

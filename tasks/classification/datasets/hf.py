@@ -99,8 +99,8 @@ def _split(ref: DataRef, opened: Any) -> Table:
     if not hasattr(opened, "keys"):
         name = str(opened.split) if opened.split is not None else None
         if ref.split not in (None, name):
-            known = f"the split {name}" if name else "a dataset without splits"
-            raise InputError(f"data {ref.text!r}: no split {ref.split!r}; it is {known}")
+            known = f"only split is {name}" if name else "data has no splits"
+            raise InputError(f"data {ref.text!r}: no split {ref.split!r}; the {known}")
         return cast("Table", opened)
     names = list(opened)
     if ref.split is None and len(names) > 1:

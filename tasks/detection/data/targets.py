@@ -47,7 +47,7 @@ def as_target(values: Mapping[str, Any] | None, key: str) -> Target:
     return full
 
 
-# box (xyxy in pixels), label, iscrowd, difficult, and area in square pixels; None for the area of the box
+# box (xyxy in pixels), label, iscrowd, difficult, and area in square pixels (None: the area of the box)
 Labelled = tuple[Box, int, bool, bool, float | None]
 
 

@@ -28,7 +28,7 @@ _SUFFIX = {"all": "", "small": "s", "medium": "m", "large": "l"}
 def weighted_scores(columns: Columns, matches: Matches, counts: Counts, max_dets: int) -> dict[str, Floats]:
     """Return the twelve COCO scores of each bootstrap replicate, [R] each; NaN where a replicate has no objects to find.
 
-    `matches` are computed with the same limit `max_dets`. `counts` is how often each image was drawn in each replicate, [R, images].
+    `matches` must have been computed with the same `max_dets`. `counts` [R, images] is how often each replicate contains each image.
     """
     limits = (1, 10, max_dets)
     names = ["AP", "AP50", "AP75", "APs", "APm", "APl", *(f"AR{limit}" for limit in limits), "ARs", "ARm", "ARl"]
@@ -58,7 +58,7 @@ def weighted_scores(columns: Columns, matches: Matches, counts: Counts, max_dets
 
 
 def _by_class(columns: Columns, matches: Matches) -> Iterator[tuple[int, Ints]]:
-    """Yield every class with objects and its detections as indices into `matches.ranked`, [D], by descending score and by image."""
+    """Yield every class with objects, and its detections by descending score and then by image, as indices [D] into `matches.ranked`."""
     label = columns.found.label[matches.ranked.rows]
     order = np.lexsort((-columns.found.score[matches.ranked.rows], label))
     ordered = label[order]

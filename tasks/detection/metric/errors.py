@@ -116,7 +116,7 @@ def _best(pairs: Overlaps, wanted: Bools, count: int) -> tuple[Floats, Ints]:
 
 
 def _surest(about: Ints, fixable: Bools, score: Floats) -> Bools:
-    """Return whether each error is fixable and is the first of those with the highest score that refer to the same object, [E]."""
+    """Return, for each error [E], whether it is fixable and has the highest score (the first if tied) among those about the same object."""
     candidates = np.flatnonzero(fixable)
     order = candidates[np.lexsort((candidates, -score[candidates], about[candidates]))]
     _, first = np.unique(about[order], return_index=True)
@@ -128,8 +128,8 @@ def _surest(about: Ints, fixable: Bools, score: Floats) -> Bools:
 def _costs(columns: Columns, counted: _Counted, place: Ints, found: Errors, surest: Bools) -> dict[Kind, float]:
     """Return the increase in AP50 if all errors of a kind are fixed, for each kind.
 
-    `place` is the position of each false positive of `found` in `counted`, [E], and `surest` is whether it becomes the true positive of its
-    object when it is fixed, [E].
+    `place` [E] is the index in `counted` of each false positive of `found`, and `surest` [E] is whether it becomes the true positive of its
+    object when it is fixed.
     """
     before = _ap50(counted)
     costs: dict[Kind, float] = {}

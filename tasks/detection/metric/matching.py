@@ -130,7 +130,7 @@ def match(columns: Columns, max_dets: int = 100) -> Matches:
 
 
 def _outside(area: Floats) -> Bools:
-    """Return whether each area is outside each of the area ranges, [N, A]."""
+    """Return whether each area lies outside each area range, [N, A]."""
     return np.stack([(area < low) | (area > high) for low, high in AREAS.values()], axis=1)
 
 
@@ -169,10 +169,10 @@ def _together(rank: Ints, candidates: Ints) -> list[tuple[int, int]]:
 
 
 def _take(truth: Ints, iou: Floats, taken: Bools, truth_ignored: Bools, crowd: Bools) -> NDArray[np.int32]:
-    """Return the object matched to each of n detections of different cells, or −1, [n, A, T].
+    """Return the index of the object matched to each of n detections from different cells, or −1, as an array [n, A, T].
 
-    `truth` has the candidate objects of each detection in ascending order, [n, C], and `iou` the IoU with each, [n, C]. `taken` is whether
-    each object is already matched, [G, A, T]; it is updated in place.
+    `truth` [n, C] contains the candidate objects of each detection in ascending order, and `iou` [n, C] the IoU with each. `taken` tells
+    whether each object is already matched, [G, A, T]; it is updated in place.
     """
     free = ~taken[truth] | crowd[truth][:, :, None, None]
     free &= iou[:, :, None, None] >= np.minimum(IOU_THRESHOLDS, 1 - 1e-10)

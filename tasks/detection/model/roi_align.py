@@ -32,7 +32,7 @@ class PyramidRoIAlign(MultiScaleRoIAlign):  # type: ignore[misc]  # torchvision 
     """
 
     def forward(self, x: Mapping[str, Tensor], boxes: list[Tensor], image_shapes: list[tuple[int, int]]) -> Tensor:
-        """Pool the features of each box from the feature maps by name, [total boxes, C, 7, 7]; see `pool`."""
+        """Return the pooled features of each box, [total boxes, C, 7, 7], given the feature maps by name; see `pool`."""
         levels = [x[name] for name in self.featmap_names]
         if levels[0].device.type != "cpu" or torch.compiler.is_compiling() or torchvision._is_tracing():
             return super().forward(x, boxes, image_shapes)  # type: ignore[no-any-return]  # torchvision is untyped

@@ -61,7 +61,7 @@ def fuse(answers: Sequence[Boxes], iou: float = IOU) -> Boxes:
 
 
 def _fuse_class(boxes: Floats, scores: Floats, iou: float) -> tuple[Floats, Floats, Floats]:
-    """Fuse the boxes of one class, sorted by descending score; return boxes [F, 4], and the mean score and number of boxes of each, [F]."""
+    """Fuse the boxes of one class, in descending order of score; return the fused boxes [F, 4], their mean scores and box counts, [F]."""
     sums, weights, counts = np.zeros_like(boxes), np.zeros(len(boxes)), np.zeros(len(boxes))
     fused = np.zeros_like(boxes)  # only the first `made` rows are in use
     made = 0

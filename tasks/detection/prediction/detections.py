@@ -96,7 +96,7 @@ class Detections:
 
 
 def equal_boxes(answer: Boxes, other: Boxes) -> tuple[float, float]:
-    """Return how many of the confident boxes of a prediction the other one contains, and the number of confident boxes.
+    """Return the number of confident boxes of a prediction that the other one contains, and the number of all its confident boxes.
 
     Boxes with a score of at least 0.5 are confident. The other prediction contains such a box if it has a box of the same class with an IoU
     of at least 0.8, at any score.

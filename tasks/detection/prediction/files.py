@@ -34,7 +34,7 @@ Answer = Mapping[str, NDArray[Any]]
 
 
 def read(path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, Answer]:
-    """Read the detections of every image in a dataset: by key, and in the order of the file.
+    """Read the detections of every image in a dataset, by key. Those of an image are in the order of the file.
 
     Entries for images and classes that are excluded from the dataset by `limit=`, by `classes=` or because of an annotation error are
     ignored, and their number is logged.

@@ -1,8 +1,8 @@
 """Detect and align the faces of an image: the templates, the crops, and their combination with a model's embeddings.
 
-A template defines how faces are cropped; a model must use that of its training images. "arcface" and "dlib" consist of five target points.
-The five landmarks of a face are mapped to them by the least-squares similarity transform (rotation, scale, translation). "facenet" crops
-the box of a face with a margin.
+A template defines how faces are cropped; a model must use the template of its training images. "arcface" and "dlib" consist of five target
+points. The five landmarks of a face are mapped to them by the least-squares similarity transform (rotation, scale, translation). "facenet"
+crops the box of a face with a margin.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Looking:
         return {**self.finder.settings, "template": self.template, "size_hw": list(self.size_hw), "faces": asdict(self.wanted)}
 
     def __call__(self, image: Image, key: str) -> FoundFaces:
-        """Detect and align the faces of an RGB image [H, W, 3]; an invalid result of the detector is an `ImageError`."""
+        """Detect and align the faces of an RGB image [H, W, 3]; raise an `ImageError` if the detector returns an invalid result."""
         try:
             found = self.wanted.of(self.finder(image), (image.shape[0], image.shape[1]))
             crops = [

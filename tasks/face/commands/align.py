@@ -84,7 +84,7 @@ class AlignedFolder:
 def align_folder(folder: Path, out: Path, looking: Looking, skip: bool, progress: Progress) -> AlignedFolder:
     """Detect and align the faces in every image of a folder, and write them as PNG files.
 
-    The folder is searched recursively, and the output folder has the same sub-folders. The output folder is written atomically. If it holds
+    The folder is searched recursively, and the output folder has the same subfolders. The output folder is written atomically. If it holds
     earlier output for the same input folder, it is replaced. `skip` decides whether images that can't be read or aligned are skipped or
     raise an ImageError.
     """

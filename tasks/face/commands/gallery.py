@@ -1,6 +1,6 @@
 """`zoo faces verify`, and the commands that use a gallery: enroll, list, forget, identify and cluster.
 
-Modules that import torch are imported late, because it takes seconds: lists are shown, and mistakes in the arguments are reported at once.
+Modules that import torch are imported late, because it takes seconds. Lists and mistakes in the arguments are therefore shown at once.
 """
 
 from __future__ import annotations

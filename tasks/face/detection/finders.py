@@ -55,7 +55,7 @@ class ModelFinder:
 def find_finder(detector: object) -> Finder:
     """Return the face detector for a value of the option `detector=`.
 
-    It is "mtcnn", or the folder of a saved detection model or of a training run. Both may be followed by settings
+    The value is "mtcnn", or the folder of a saved detection model or of a training run. Both may be followed by settings
     ("mtcnn?min_size=40&threshold=0.8", "runs/faces?threshold=0.7"). A detection model and a `Finder` are accepted too.
     """
     if isinstance(detector, Model):

@@ -167,7 +167,7 @@ def _refined(sums: AreaSums, boxes: Tensor, network: nn.Module, side: int, thres
 def _moved(boxes: Tensor, moves: Tensor, more: int) -> Tensor:
     """Apply box regression `moves` [N, 4] to boxes xyxy with scores [N, 5].
 
-    Each edge is shifted by a fraction of the box's width or height, to which `more` pixels are added.
+    Each edge is shifted by a fraction of the box's width or height plus `more` pixels.
     """
     sides = boxes[:, 2:4] - boxes[:, :2] + more
     return torch.cat([boxes[:, :4] + moves * sides.repeat(1, 2), boxes[:, 4:]], 1)

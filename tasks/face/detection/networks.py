@@ -29,7 +29,7 @@ class _Layer(ctypes.Structure):
 
 
 class PReLUStack(nn.Module):
-    """Convolutions, PReLUs and max poolings as a single kernel for float32 inference on the CPU, which keeps all activations in the cache.
+    """Convolutions, PReLUs and max poolings fused into one kernel for float32 inference on the CPU; all activations stay in the CPU cache.
 
     The source of the kernel is `zoo/kernels/prelu_networks.cpp`. Its pooling doesn't always propagate NaN.
     """
@@ -123,7 +123,7 @@ class FirstNetwork(nn.Module):
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Classify every cell of an image [1, 3, H, W] with values in 0–255, which is overwritten.
 
-        Returns the logits of being a face [h, w], and the features [h, w, 32] from which `move` computes the box regression.
+        Returns the face logits [h, w], and the features [h, w, 32] from which `move` computes the box regression.
         """
         seen = self.prelu1(self.conv1(_normalised(pixels))).permute(0, 2, 3, 1)[0]
         pooled = _larger(_larger(seen, 0), 1, self._channels)

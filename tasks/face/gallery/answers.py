@@ -89,7 +89,7 @@ class Groups:
 
 
 def group(rows: Vectors, places: Sequence[Place], distance: str, threshold: float | None) -> Groups:
-    """Group faces with embeddings [N, D] by person: HDBSCAN's hierarchy, cut at the threshold.
+    """Group faces with embeddings [N, D] by person, by cutting HDBSCAN's hierarchy at the threshold.
 
     Without a threshold, they are grouped by density, which fails if all faces show one person, or if all show different people.
     """

@@ -79,7 +79,7 @@ def _take(queue: list[int], everything: Sequence[int], count: int, generator: to
 def identity_batches(identities: Sequence[int], pictures: int, batch_size: int, processes: int) -> IdentityBatches:
     """Return a sampler with as many identities per batch as the batch size and the dataset allow.
 
-    `batch_size` is the maximum number of images per process. Each of the processes that share a batch receives equally many identities.
+    `batch_size` is the maximum number of images per process. The processes that share a batch receive equal numbers of identities.
     """
     counts = Counter(identities)
     if batch_size < 2 * pictures:

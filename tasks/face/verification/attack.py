@@ -4,7 +4,7 @@ In each pair, the probe image is attacked, and the gallery image stays unchanged
 two images (dodging). In an impostor pair, it raises their similarity (impersonation). These are the two goals in Sharif et al. 2016,
 "Accessorize to a Crime". Every pair is attacked separately, even if several pairs share an image.
 
-An attacker can't change the system's threshold. Clean and attacked pairs are therefore decided with the same thresholds, chosen on clean
+An attacker can't change the system's threshold. Clean and attacked pairs are therefore classified with the same thresholds, chosen on clean
 pairs of other people. The accuracy under attack can be far below one half, which means that nearly every attack succeeds.
 """
 
@@ -53,7 +53,7 @@ class AttackPairs:
         return AttackPairs(self.places[kept], self.same[kept], self.folds[kept])
 
     def thresholds(self, similar: Floats) -> Floats | None:
-        """Return a threshold for each pair [P]: the one that decides the most pairs correctly among the pairs outside its two folds.
+        """Return a threshold for each pair [P]: the one that classifies the most pairs correctly among the pairs outside its two folds.
 
         The people in a pair therefore don't influence its threshold. `similar` [P] are the similarities of the clean pairs. Returns None
         if, for any pair, the other folds hold no genuine or no impostor pairs.
@@ -109,7 +109,7 @@ class PairAttack(AttackProtocol):
     """Attack protocol that lowers the similarity of genuine pairs and raises the similarity of impostor pairs."""
 
     def __init__(self, dataset: Dataset, pairs: int, seed: int, score: Score) -> None:
-        """Choose at most `pairs` genuine and as many impostor pairs of a dataset with identities, or of a `PairedDataset`."""
+        """Choose at most `pairs` genuine pairs and at most `pairs` impostor pairs of a dataset with identities, or of a `PairedDataset`."""
         self._records, self._score = dataset.records, score
         self._pairs, self._missing = choose_pairs(dataset, pairs, seed), 0
         self.pictures = replace(dataset, records=tuple(self._records[place] for place in np.unique(self._pairs.places)))

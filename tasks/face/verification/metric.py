@@ -25,7 +25,7 @@ DEALINGS = 10  # number of random assignments of people to folds
 LEAST_FOLDS = 4  # with fewer folds, no people are left for choosing a threshold
 MAX_PAIRS = 2_000_000  # maximum number of genuine pairs, and of impostor pairs, in the ROC; larger sets are subsampled
 MAX_FOLD_PAIRS = 3_000  # maximum number of genuine pairs, and of impostor pairs, per fold; ten times as many as in LFW
-Folded = tuple[dict[str, float | None], dict[str, Any], Pairs | None]  # accuracy, details of the folds, decided pairs
+Folded = tuple[dict[str, float | None], dict[str, Any], Pairs | None]  # accuracy, details of the folds, classified pairs
 _SEED = 0  # seed of folds and pairs; fixed, so that a dataset is always scored on the same pairs
 
 
@@ -39,7 +39,7 @@ class VerificationMetric:
     """
 
     def __init__(self, classes: tuple[str, ...], score: Score = "cosine", manifest: Mapping[str, Any] | None = None) -> None:
-        """Create an empty metric for identities with the names `classes`; empty if targets are names.
+        """Create an empty metric for identities with the names `classes`, which is empty if the targets are names.
 
         `manifest` is the target of every sample by key, including samples that will be skipped; None if no sample is skipped.
         """
@@ -94,7 +94,7 @@ class VerificationMetric:
     ) -> MetricResult:
         """Return the scores, details, bootstrap replicates, mistakes and curves.
 
-        The accuracy `whole` counts pairs with a missing face as errors. `compared` are the pairs for the ROC as positions in `keys`, and
+        The accuracy `whole` counts pairs with a missing face as errors. `compared` are the pairs for the ROC as indices into `keys`, and
         `units` the same pairs as bootstrap units, which are people, or pairs if identities are unknown (`identified` is None). Open-set
         identification is not scored if `unknown` is None.
         """

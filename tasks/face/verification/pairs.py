@@ -109,7 +109,7 @@ def _whole(per_fold: Sequence[Mapping[str, Any]], pairs: Sequence[Pair]) -> floa
 
 
 def _accuracy(pairs: Pairs, fold_of: Ints) -> Folded:
-    """Return mean accuracy and standard error (Huang et al. 2007, equations 1, 2), the folds' details, and which pairs are correct."""
+    """Return mean accuracy and standard error (Huang et al. 2007, equations 1, 2), the folds' details, and the classified pairs."""
     similar, same = pairs.values, pairs.genuine
     numbers = np.unique(fold_of)
     folds = [fold_of == fold for fold in numbers]

@@ -62,7 +62,7 @@ def sample_pairs(identities: Ints, genuine: bool, limit: int, rng: np.random.Gen
 def sample_across(identities: Ints, own: Ints, shown: Ints, limit: int, rng: np.random.Generator) -> Ints:
     """Return all distinct impostor pairs [P, 2] with at least one person of a fold, or `limit` of them drawn uniformly.
 
-    Pairs, `own` (the fold's images) and `shown` (images that the pairs may contain, including the fold's) are positions in `identities`.
+    Pairs, `own` (the fold's images) and `shown` (images that the pairs may contain, including the fold's) are indices into `identities`.
     """
     partners = np.setdiff1d(shown, own)
     within = own[sample_pairs(identities[own], False, limit, rng)]
@@ -139,7 +139,7 @@ def best_threshold(genuine: Floats, impostor: Floats) -> float:
 def folded_accuracy(genuine: Sequence[Floats], impostor: Sequence[Floats]) -> tuple[Floats, Floats]:
     """Return the accuracy [F] and the threshold [F] of two or more folds from the scores of their pairs (Huang et al. 2007, LFW, view 2).
 
-    The pairs of a fold are decided with the threshold that has the highest accuracy on all other folds.
+    The pairs of a fold are classified with the threshold that has the highest accuracy on all other folds.
     """
     accuracies, thresholds = [], []
     for fold in range(len(genuine)):

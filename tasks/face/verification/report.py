@@ -25,9 +25,9 @@ _EACH = 4  # maximum number of images per person
 
 
 def worst_pairs(compared: Pairs, keys: Sequence[str], threshold: float | None, score: Score = "cosine") -> tuple[Mistake, ...]:
-    """Return the wrongly decided pairs that are farthest from the threshold, worst first; no pairs without a threshold.
+    """Return the misclassified pairs that are farthest from the threshold, worst first; no pairs without a threshold.
 
-    The pairs are positions in `keys`. The threshold is the lowest similarity at which a pair counts as genuine.
+    The pairs are indices into `keys`. The threshold is the lowest similarity at which a pair counts as genuine.
     """
     if threshold is None:
         return ()
@@ -77,7 +77,7 @@ def example_records(records: Sequence[Record]) -> list[Record]:
 
 
 def examples(embeddings: Sequence[NDArray[np.float32]], people: Sequence[Any], keys: Sequence[str], count: int) -> Iterator[Example]:
-    """Yield up to `count` examples: an image and its nearest neighbour by cosine. The first examples each show a different person.
+    """Yield up to `count` examples: an image and its nearest neighbour by cosine similarity. The first ones show different people.
 
     The embeddings have the shape [D], and people are None if unknown.
     """

@@ -50,7 +50,7 @@ def alike(facts: Sequence[Facts]) -> Iterator[tuple[int, int]]:
 
 
 def _identical(facts: Sequence[Facts]) -> list[list[int]]:
-    """Return groups of indices of images with identical pixels, without unreadable ones and blank ones, which all look alike."""
+    """Return groups of indices of images with identical pixels, except unreadable and blank ones, which all look alike."""
     groups: dict[bytes, list[int]] = defaultdict(list)
     for index, fact in enumerate(facts):
         if not fact.fault and not fact.blank:

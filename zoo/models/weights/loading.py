@@ -1,4 +1,4 @@
-"""Look weights up by file, folder of a saved model, or name, and load them into a model.
+"""Find weights by file, folder of a saved model, or name, and load them into a model.
 
 Names are timm tags, members of torchvision's enums, and names of the weights of other backbones. They are fetched with the loaders of the
 libraries that publish them.

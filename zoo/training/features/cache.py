@@ -54,8 +54,8 @@ class FeatureCache:
     def rows(self, dataset: Dataset, engine: str | None = None) -> FeatureRows:
         """Return the features of a dataset, loaded from the cache or computed and saved.
 
-        Without a given engine, cached features of eager or any of `engines` are used; if there are none, `choose_engine` chooses an engine.
-        If the cache folder can't be written to, the features are stored in a temporary file for this run.
+        If `engine` is None, cached features of eager or any of `engines` are used; if there are none, `choose_engine` chooses an engine. If
+        the cache folder can't be written to, the features are stored in a temporary file for this run.
         """
         key = feature_key(self.model, dataset, self.decoding, self.precision)
         shape = (len(dataset), self.model.backbone.levels[-1].channels)

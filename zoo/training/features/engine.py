@@ -40,7 +40,7 @@ _PAYS = 3  # engines are measured only if eager would need at least this many ti
 
 
 def usable_engines(model: Model, precision: Precision) -> list[str]:
-    """Return the installed engines, besides eager, for a model's features: only on the CPU, in fp32 or bf16, for a single image size."""
+    """Return the installed engines besides eager for a model's features; they need the CPU, fp32 or bf16, and a single image size."""
     if model.device.type != "cpu" or model.preprocess.pads or (precision != "fp32" and precision != "bf16"):
         return []
     return [name for name, _ in candidates(precision) if name != "eager"]

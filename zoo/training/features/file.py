@@ -59,7 +59,7 @@ def write_rows(file: BinaryIO, shape: tuple[int, int], blocks: Iterable[NDArray[
 
 
 def map_rows(file: BinaryIO, shape: tuple[int, int]) -> FeatureRows | None:
-    """Map the features [N, C] of a file into memory; None if it is damaged or has another shape. It may be closed afterwards."""
+    """Map the features [N, C] of a file into memory; None if it is damaged or has another shape. The file may be closed afterwards."""
     header = _header(shape)
     begin, size = len(header), file.seek(0, 2)
     if size < file_bytes(shape):

@@ -39,7 +39,7 @@ def has_small_head(model: Model, recipe: Recipe) -> bool:
 
 
 def why_not(model: Model, recipe: Recipe) -> str | None:
-    """Explain why a completely frozen backbone's features can't be cached; None if they can, or if the cache is disabled."""
+    """Return the reason why a completely frozen backbone's features can't be cached; None if they can, or if the cache is disabled."""
     if not is_whole(model) or not recipe.feature_cache:
         return None
     if recipe.unfreeze_every:

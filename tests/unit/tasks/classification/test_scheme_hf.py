@@ -70,7 +70,7 @@ def test_splits(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no split 'val'; its splits are: train, test"):
         opened(f"hf:{folder}?split=val")
     assert len(opened(f"hf:{save({'only': table([0, 1])}, tmp_path / 'b')}")) == 2
-    with pytest.raises(InputError, match="no split 'val'; it is a dataset without splits"):
+    with pytest.raises(InputError, match="no split 'val'; the data has no splits"):
         opened(f"hf:{save(table([0]), tmp_path / 'c')}?split=val")
     assert len(opened(f"hf:{folder / 'train'}")) == 2
 
