@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.installed
+# one process more than cores, because some tests wait for processes that they start
+TESTS := -n $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 3 ? n + 1 : 4))) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help bench test test-quick check format docs wheel
 .DEFAULT_GOAL := help
@@ -19,10 +21,10 @@ bench: $(READY)  ## measure accuracy, speed and memory of the three tasks on bui
 	HF_HUB_OFFLINE=1 $(BIN)/zoo bench quick
 
 test: $(READY)  ## run all tests, in up to four processes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TESTS)
 
 test-quick: $(READY)  ## run the tests without training, compiler, subprocess, database or browser, in a minute
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quick -m "not slow" -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quick -m "not slow" -q $(TESTS)
 
 check: $(READY)  ## run everything that CI requires: format, lint, types, dependencies, documentation, tests
 	$(BIN)/ruff format --check .
