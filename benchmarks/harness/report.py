@@ -164,7 +164,7 @@ class Report:
             cases = tuple(CaseReport.from_dict(case) for case in content["cases"]) if version == REPORT_VERSION else ()
             report = cls(content["suite"], content["started"], content["seconds"], content["machine"], cases)
         except OSError as error:
-            raise InputError(f"{path}: can't be read ({error.strerror}); expected a report.json") from error
+            raise InputError(f"{path} can't be read ({error.strerror}); expected a report.json") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path} is not a report ({type(error).__name__}: {error}); expected a report.json of zoo bench") from error
         if version != REPORT_VERSION:

@@ -73,7 +73,7 @@ def read_suite(suite: str | Path) -> Suite:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"suite {path}: can't be read ({error.strerror}); expected a TOML file") from error
+        raise InputError(f"suite {path} can't be read ({error.strerror}); expected a TOML file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"suite {path}: the file is not valid TOML ({error})") from error
     return parse_suite(content, path)

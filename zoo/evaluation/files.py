@@ -112,7 +112,7 @@ def json_lines(path: Path, answer: Callable[[Mapping[str, Any]], Answer], faults
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not valid UTF-8 ({error.reason}); save it as UTF-8") from None
     except OSError as error:
-        raise DataError(f"{path} can't be read: {error.strerror}") from None
+        raise DataError(f"can't read {path}: {error.strerror}") from None
     for index, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue

@@ -88,7 +88,7 @@ def test_the_table_shows_figures_and_reasons() -> None:
         ("[]", r"report\.json is not a report \(TypeError"),
         ('{"version": 1}', r"report\.json is not a report \(KeyError: 'cases'"),
         (json.dumps(REPORT.to_dict() | {"version": 99}), r"report\.json: the report has version 99; expected version 1"),
-        (None, r"report\.json: can't be read \(No such file"),
+        (None, r"report\.json can't be read \(No such file"),
     ],
 )
 def test_a_file_that_is_no_report(tmp_path: Path, text: str | None, message: str) -> None:

@@ -213,7 +213,7 @@ def test_the_trunk_lists_its_weights() -> None:
 
 def test_a_file_that_cant_be_read(tmp_path: Path) -> None:
     for place in (tmp_path, tmp_path / "missing.dat"):
-        with pytest.raises(WeightsError, match=rf"weights {place}: can't be read \((Is a directory|No such file or directory)\)"):
+        with pytest.raises(WeightsError, match=rf"weights {place} can't be read \((Is a directory|No such file or directory)\)"):
             read_dlib(place)
 
 

@@ -107,7 +107,7 @@ def read_dlib(path: Path) -> dict[str, Tensor]:
     try:
         cursor = _Cursor(path.read_bytes())
     except OSError as error:
-        raise WeightsError(f"weights {path}: can't be read ({error.strerror})") from error
+        raise WeightsError(f"weights {path} can't be read ({error.strerror})") from error
     try:
         state = dict(_header(cursor))
         counts = dict.fromkeys(_RECORDS, 0)

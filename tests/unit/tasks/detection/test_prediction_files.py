@@ -120,7 +120,7 @@ def test_files_that_hold_no_results(coco: Path, content: str, words: str) -> Non
     (coco / "results.json").write_text(content)
     with pytest.raises(DataError, match=rf"results\.json {words}"):
         evaluate_predictions(coco / "results.json", "detection", f"coco:{coco}?json=instances.json")
-    with pytest.raises(DataError, match=r"no/file\.json: can't be read"):
+    with pytest.raises(DataError, match=r"can't read .*file\.json: "):
         evaluate_predictions(Path("no/file.json"), "detection", f"coco:{coco}?json=instances.json")
 
 
