@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from zoo.data.names import nfc, unique
 from zoo.errors import DataError
 from zoo.system.files import write_text
 
@@ -15,16 +16,16 @@ FILE = "classes.txt"
 
 
 def in_order(found: Sequence[str], folder: Path) -> tuple[str, ...]:
-    """Return the classes `found` in the data in the order of a folder's `classes.txt`; unchanged if there is none.
+    """Return the classes `found` in the data in the order of a folder's `classes.txt`, or as they are if there is none, in normal form.
 
     Raises:
         DataError: the file can't be read, lists a class twice, or lacks a class.
     """
-    file = folder / FILE
+    file, found = folder / FILE, unique(found)
     if not file.is_file():
         return tuple(found)
     try:
-        names = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        names = [nfc(line.strip()) for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file} can't be read ({error})") from error
     if len(set(names)) < len(names):

@@ -1,117 +1,256 @@
-"""Folders of images: recognition of image files and splits, and resolution of file names in annotations."""
+"""Files of a dataset: which files are images, walks through folders that follow links, and resolution of names in annotations."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import re
 import stat
-from dataclasses import replace
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from zoo.data.formats import DataRef
-from zoo.errors import Flaw, InputError
-from zoo.images import decoding
+from zoo.data.links import Links
+from zoo.data.names import Disk
+from zoo.errors import DataError, Fault, Flaw
+from zoo.images import decoding, headers
+
+# folders that operating systems, file servers and tools write, and files that are neither images nor videos
+_SYSTEM = re.compile(
+    r"\..*|@.*|__macosx|__pycache__|#recycle|#snapshot|\$recycle\.bin|lost\+found|system volume information", re.IGNORECASE
+)
+_OTHERS = re.compile(
+    r"\..*|thumbs\.db|ehthumbs\.db|desktop\.ini|icon\r|readme|licen[cs]e|makefile"
+    r"|.*\.(txt|xml|jsonl?|csv|tsv|ya?ml|toml|ini|cfg|md|rst|html?|pdf|docx?|xlsx?|log|py|ipynb|sh|names|data|db|sqlite|npy|npz|mat|pkl|pickle"
+    r"|h5|hdf5|parquet|arrow|lst|list|idx|rec|bin|pth?|ckpt|safetensors|onnx|zip|tar|gz|tgz|bz2|xz|7z|rar|cache|lock|part|tmp|bak|url|lnk)",
+    re.IGNORECASE,
+)
+_START = 64  # bytes that show the format of an image
+
+
+def is_picture(path: Path | str) -> bool:
+    """Return whether a file is an image: by its suffix, or by its content if the suffix is unknown or missing."""
+    name = os.path.basename(path)
+    if name.lower().endswith(decoding.SUFFIXES) and not name.startswith("."):
+        return True
+    if is_other_name(name):
+        return False
+    try:
+        with open(path, "rb") as file:
+            return headers.is_image(file.read(_START))
+    except OSError:
+        return False
+
+
+def is_other_name(name: str) -> bool:
+    """Return whether a file of this name isn't an image, whatever its content: a hidden file, a text, a table, an archive."""
+    return _OTHERS.fullmatch(name) is not None
+
+
+def is_system_folder(name: str) -> bool:
+    """Return whether a folder is hidden, or written by an operating system, a file server or a tool, as `__MACOSX` and `@eaDir` are."""
+    return _SYSTEM.fullmatch(name) is not None
+
+
+@dataclass
+class Folders:
+    """Lists the folders and images of a dataset, follows links as `rule` allows (see `Links`), and records what is passed over.
+
+    Attributes:
+        root: dataset folder, which the keys of faults are relative to.
+        rule: one of `links.RULES`.
+        faults: links that lead nowhere or are refused, and folders that can't be read.
+        passed: paths of the files and folders that were passed over, by reason.
+    """
+
+    root: Path
+    rule: str = "own"
+    faults: list[Fault] = field(default_factory=list)
+    passed: dict[str, dict[str, None]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._links = Links(self.root, self.rule)
+
+    def subfolders(self, folder: Path) -> list[Path]:
+        """Return the folders directly inside a folder, sorted by name."""
+        return sorted(Path(entry.path) for entry in self._entries(os.fspath(folder), os.path.realpath(folder)) if entry.is_dir())
+
+    def pictures(self, folder: Path, *, deep: bool = True) -> list[Path]:
+        """Return the images in a folder and, if `deep`, its subfolders, sorted by path."""
+        found = []
+        for path in self.files(folder, deep=deep):
+            if is_picture(path):
+                found.append(Path(path))
+            elif not is_other_name(os.path.basename(path)):
+                self._pass("files that aren't images in a supported format, passed over", path)
+        return sorted(found)
+
+    def files(self, folder: Path, *, deep: bool = True) -> Iterator[str]:
+        """Yield the files in a folder and, if `deep`, its subfolders. Each folder is listed once, even if several links lead to it."""
+        if reason := self._links.refusal(os.path.relpath(folder, self.root)):
+            self._fault(os.fspath(folder), reason)
+            return
+        top, seen = os.path.realpath(folder), set[tuple[int, int]]()
+        plain, linked = deque([os.fspath(folder)]), deque[str]()  # folders behind links come last, so that the others keep their own paths
+        while plain or linked:
+            place = (plain or linked).popleft()
+            with contextlib.suppress(OSError):  # `_entries` reports it
+                status = os.stat(place)
+                if (status.st_dev, status.st_ino) in seen:
+                    self._pass("links to folders that are listed under another path, passed over", place)
+                    continue
+                seen.add((status.st_dev, status.st_ino))
+            for entry in self._entries(place, top):
+                if not entry.is_dir():
+                    yield entry.path
+                elif deep:
+                    (linked if entry.is_symlink() else plain).append(entry.path)
+
+    @property
+    def notes(self) -> list[str]:
+        """What was passed over, one line for each reason."""
+        return [f"{reason}: {listed(list(paths))}" for reason, paths in self.passed.items()]
+
+    def _entries(self, place: str, top: str) -> Iterator[os.DirEntry[str]]:
+        """Yield the folders and regular files in a folder that count; `top` is the real path of the folder that is searched."""
+        try:
+            with os.scandir(place) as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            self._fault(place, f"the folder can't be read: {error.strerror}")
+            return
+        for entry in found:
+            if entry.is_symlink() and not self._follows(entry, top):
+                continue
+            if not entry.is_dir():
+                if entry.is_file():
+                    yield entry
+            elif not is_system_folder(entry.name):
+                yield entry
+            elif not entry.name.startswith("."):
+                self._pass("system folders, ignored", entry.path)
+
+    def _follows(self, entry: os.DirEntry[str], top: str) -> bool:
+        if entry.name.startswith("."):
+            return False
+        try:
+            os.stat(entry.path)
+            reason = self._links.refusal_of(entry.path)
+        except OSError as error:
+            why = "leads in a circle" if error.errno == errno.ELOOP else f"can't be followed: {error.strerror}"
+            reason = f"is a link to {os.readlink(entry.path)}, which {why}"
+        if reason:
+            if not is_other_name(entry.name):
+                self._fault(entry.path, reason)
+            return False
+        real = os.path.realpath(entry.path) if entry.is_dir() else ""
+        if real and os.path.commonpath([real, top]) == real:
+            self._pass("links to a folder that contains them, passed over", entry.path)
+            return False
+        return True
+
+    def _fault(self, path: str, reason: str) -> None:
+        fault = Fault(self._key(path), reason, whole=True, kind="link")
+        if fault not in self.faults:  # a folder may be listed more than once
+            self.faults.append(fault)
+
+    def _pass(self, reason: str, path: str) -> None:
+        self.passed.setdefault(reason, {})[self._key(path)] = None
+
+    def _key(self, path: str) -> str:
+        return os.path.relpath(path, self.root).replace(os.sep, "/")
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """Return the image files below a folder, sorted by path; other files are ignored."""
-    return sorted(path for path in folder.rglob("*") if path.is_file() and is_picture_name(path.name))
+    """Return the images in a folder and its subfolders, sorted by path; raise a `DataError` if links or folders can't be followed."""
+    folders = Folders(folder)
+    files = folders.pictures(folder)
+    if folders.faults:
+        raise DataError(f"{folder} can't be read as a whole:", folders.faults, "Fix the links, or remove them.")
+    return files
 
 
-def is_picture_name(name: str) -> bool:
-    """Return whether a file name has an image suffix and isn't that of a hidden file."""
-    return not name.startswith(".") and name.lower().endswith(decoding.SUFFIXES)
-
-
-def subfolders(folder: Path) -> list[Path]:
-    """Return the visible folders directly inside a folder, sorted by name."""
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def recognise_folders(path: Path) -> str | None:
-    """Return why a folder is recognised as a folder of image folders; None if it isn't."""
-    folders = subfolders(path)
-    return f"it contains {len(folders)} folders with images" if any(picture_files(folder) for folder in folders[:3]) else None
-
-
-SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
-
-
-def split_folder(ref: DataRef, root: Path) -> Path:
-    """Return the folder of the requested split, or `root` if there are no splits.
-
-    An `InputError` is raised if the requested split doesn't exist, or all folders are splits and none was requested.
-    """
-    names = [folder.name for folder in subfolders(root)]
-    splits = [name for name in names if name.lower() in SPLITS]
-    if ref.split is not None:
-        if ref.split not in names:
-            known = ", ".join(splits or names[:8]) or "none"
-            raise InputError(f"data {ref.text!r}: no split {ref.split!r} in {root}; its folders are: {known}")
-        return root / ref.split
-    if names and len(splits) == len(names):
-        raise InputError(f"data {ref.text!r} has the splits {', '.join(splits)}; choose one with ?split={splits[0]}")
-    return root
-
-
-def split_folders(ref: DataRef, root: Path) -> list[Path]:
-    """Return the folders of all requested splits, as in `split=train,test`; see `split_folder`."""
-    if ref.split is None or "," not in ref.split:
-        return [split_folder(ref, root)]
-    names = [name.strip() for name in ref.split.split(",")]
-    if len(set(names)) < len(names):
-        raise InputError(f"data {ref.text!r}: split lists a name twice; expected unique names, as in split=train,test")
-    return [split_folder(replace(ref, split=name), root) for name in names]
+def listed(names: list[str]) -> str:
+    """Return the number of names, and the first three of them."""
+    return f"{len(names)}, {'such as ' if len(names) > 3 else ''}{', '.join(names[:3])}"
 
 
 class PictureRoot:
-    """Resolver for file names in annotations, which only accepts files within the data's folder.
+    """Resolver for file names in annotations, which only accepts files within the dataset folder, or behind a link that may leave it.
 
-    Without this restriction, a malicious or careless annotation file could refer to any file on the machine through `../`, an absolute path
-    or a symbolic link.
+    Without this restriction, a malicious or careless annotation file could refer to any file on the machine through `../` or an absolute
+    path. See `Links` for the links that are followed.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, rule: str = "own") -> None:
         self.folder = folder
+        self.disk = Disk()
         self._real = os.path.realpath(folder)
-        self._real_parents: dict[str, str] = {}
+        self._links = Links(folder, rule)
+        self._parents: dict[str, tuple[str, str | None]] = {}  # real path, and path relative to `folder` as in `_inside`
 
-    def find(self, text: str, base: Path | None = None) -> tuple[str, Path]:
-        """Resolve a path in the annotations, which is relative to `base`, by default the data's folder.
+    def find(self, text: str, base: Path | None = None, *, annotation: bool = False) -> tuple[str, Path]:
+        """Resolve a path in the annotations, which is relative to `base`, by default the dataset folder.
 
-        Absolute paths within the data's folder are valid too.
+        Absolute paths within the dataset folder are valid too. Names that differ only in their Unicode normal form are equal. A link to an
+        `annotation` file must not leave the folder, because error messages quote annotations.
 
         Returns:
-            The key, which is the path relative to the data's folder with `/` as separator, and the path of the file.
+            The key, which is the path relative to the dataset folder with `/` as separator, and the path of the file.
 
         Raises:
             Flaw: the path is empty, leads outside the folder, or isn't a file.
         """
-        parent, name = os.path.split(os.path.join(base or self.folder, text))
+        parent, name = os.path.split(self.disk.find(os.path.join(base or self.folder, text)))
         if not text or "\0" in text or name in ("", ".", ".."):
             raise Flaw(f"{text!r} isn't a file path")
-        if parent not in self._real_parents:
-            self._real_parents[parent] = os.path.realpath(parent)
-        place = os.path.join(self._real_parents[parent], name)
+        if parent not in self._parents:
+            self._parents[parent] = os.path.realpath(parent), self._inside(parent)
+        real_parent, inside = self._parents[parent]
+        inside = None if inside is None else os.path.normpath(os.path.join(inside, name))
+        place = os.path.join(real_parent, name)
         try:
             found = os.lstat(place)
             real = os.path.realpath(place) if stat.S_ISLNK(found.st_mode) else place
-            self._check_inside(text, real)
+            self._check(text, inside, real, annotation)
             mode = os.stat(real).st_mode
         except OSError as error:
-            self._check_inside(text, place)  # the message must not reveal whether a file outside the folder exists
-            raise Flaw(f"{text!r} can't be found in {self.folder}: {error.strerror}", "no-picture") from None
+            self._check(text, inside, place, annotation)  # the message must not reveal whether a file outside the folder exists
+            why = (
+                f"is a link to {os.readlink(place)}, which can't be followed"
+                if os.path.islink(place)
+                else f"can't be found in {self.folder}"
+            )
+            raise Flaw(f"{text!r} {why}: {error.strerror}", "no-picture") from None
         if not stat.S_ISREG(mode):
             raise Flaw(f"{text!r} isn't a file", "no-picture")
-        key = os.path.relpath(place if self._holds(place) else real, self._real)
+        key = inside or os.path.relpath(place if self._links.holds(place) else real, self._real)
         return key.replace(os.sep, "/"), self.folder / key
 
     def holds(self, path: Path) -> bool:
-        """Return whether a path, with symbolic links resolved, is the data's folder or lies within it."""
-        return self._holds(os.path.realpath(path))
+        """Return whether a path is the dataset folder or within it, or is reached through a link that is followed."""
+        inside = self._inside(os.fspath(path))
+        return self._links.holds(os.path.realpath(path)) or (inside is not None and not self._links.refusal(inside))
 
-    def _holds(self, real: str) -> bool:
-        return os.path.commonpath([self._real, real]) == self._real
+    def spelt(self, path: Path) -> Path:
+        """Return a path that the folder holds, as it is spelt if that stays within the folder, otherwise with links resolved."""
+        inside = self._inside(os.fspath(path))
+        return self.folder / (inside or os.path.relpath(os.path.realpath(path), self._real))
 
-    def _check_inside(self, text: str, real: str) -> None:
-        if not self._holds(real):
-            raise Flaw(f"{text!r} leaves the data's folder {self.folder}; images and annotations must lie inside it")
+    def _inside(self, path: str) -> str | None:
+        """Return a path relative to the dataset folder, as it is spelt; None if it is spelt as a path outside the folder."""
+        plain = os.path.normpath(path)
+        relative = os.path.relpath(plain, self.folder)
+        leaves = relative.split(os.sep, 1)[0] == ".." or (".." in path and os.path.realpath(path) != os.path.realpath(plain))
+        return None if leaves else relative
+
+    def _check(self, text: str, inside: str | None, real: str, annotation: bool) -> None:
+        if self._links.holds(real):
+            return
+        reason = f"is outside the dataset folder {self.folder}; images and annotations must be inside it"
+        if inside is not None:
+            reason = self._links.refusal(inside, annotation=annotation)
+        if reason:
+            raise Flaw(f"{text!r} {reason}")

@@ -9,6 +9,8 @@ from typing import cast
 from urllib.parse import parse_qsl
 
 from zoo.data.dataset import Dataset, OnError, Record, from_sequence
+from zoo.data.links import RULES
+from zoo.data.names import nfc
 from zoo.errors import DataError, Fault, InputError, UnknownNameError
 from zoo.registry import Registry
 from zoo.system.wording import counted, look_at
@@ -26,6 +28,7 @@ class DataRef:
         classes: classes to keep, in this order; None for all.
         limit: maximum number of samples; None for no limit.
         exact: whether to decode all images at full size; see `Dataset`.
+        links: which symbolic links that leave the dataset folder are followed: "own", "follow" or "refuse"; see `zoo.data.links`.
         options: scheme-specific options, by name.
         pictures: whether the image files must exist. It is False when predictions from a file are scored, which doesn't require the images;
             schemes that support this then open the dataset without them.
@@ -38,6 +41,7 @@ class DataRef:
     classes: tuple[str, ...] | None = None
     limit: int | None = None
     exact: bool = False
+    links: str = "own"
     options: Mapping[str, str] = field(default_factory=dict)
     pictures: bool = True
 
@@ -46,7 +50,8 @@ class DataRef:
         """Parse a dataset string.
 
         Raises:
-            InputError: an option has no value or occurs twice, `limit` isn't an integer above 0, or `exact` is neither true nor false.
+            InputError: an option has no value or occurs twice, `limit` isn't an integer above 0, `exact` is neither true nor false, or
+                `links` isn't one of the rules.
         """
         body, _, query = text.partition("?")
         head, colon, tail = body.partition(":")
@@ -60,13 +65,15 @@ class DataRef:
                 raise InputError(f"data {text!r}: the option {name!r} is given twice")
             options[name] = value
         split, classes, limit = (options.pop(name, None) for name in ("split", "classes", "limit"))
-        exact = options.pop("exact", "false")
+        exact, links = options.pop("exact", "false"), options.pop("links", "own")
         if limit is not None and (not limit.isdecimal() or int(limit) < 1):
             raise InputError(f"data {text!r}: limit is {limit!r}; expected an integer above 0")
         if exact not in ("true", "false"):
             raise InputError(f"data {text!r}: exact is {exact!r}; expected true (decode images at full size) or false")
-        names = tuple(name.strip() for name in classes.split(",")) if classes is not None else None
-        return cls(text, scheme, path, split, names, int(limit) if limit else None, exact == "true", options)
+        if links not in RULES:
+            raise InputError(f"data {text!r}: links is {links!r}; expected one of {', '.join(RULES)} (links that leave the folder)")
+        names = tuple(nfc(name.strip()) for name in classes.split(",")) if classes is not None else None
+        return cls(text, scheme, path, split, names, int(limit) if limit else None, exact == "true", links, options)
 
     def folder(self) -> Path:
         """Return the path, or raise a `DataError` if it isn't an existing folder."""
@@ -148,7 +155,7 @@ def open_data(
     scheme = schemes[ref.scheme]
     for option in ref.options:
         if option not in scheme.options:
-            raise UnknownNameError(f"option of {scheme.name}:", option, {"split", "classes", "limit", "exact", *scheme.options})
+            raise UnknownNameError(f"option of {scheme.name}:", option, {"split", "classes", "limit", "exact", "links", *scheme.options})
     dataset = scheme.open(ref, on_error)
     if not dataset.records:
         raise DataError(f"data {ref.text!r} has no samples", dataset.skipped, remedy="Check the path, the split and the classes.")
@@ -218,7 +225,7 @@ def finish(
     if faults and on_error == "raise":
         remedy = 'Fix them, or skip them with --skip-bad (on_error="skip").'
         raise DataError(f"data {ref.text!r}: {counted(len(faults), 'error')} in the annotations:", faults, remedy)
-    kept, names = list(records), tuple(classes)
+    kept, names = list(records), tuple(map(nfc, classes))
     if ref.classes is not None:
         for name in ref.classes:
             if name not in names:

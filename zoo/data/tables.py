@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.data.formats import DataRef
+from zoo.data.names import nfc
 from zoo.errors import DataError, Fault, Flaw, InputError
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
@@ -65,7 +66,7 @@ def rows(path: Path, required: Sequence[str], optional: Sequence[str], faults: l
             faults.append(unknown.at(f"{path} {line}", line))
     for line, values in cells:
         if len(values) == len(header):
-            yield Row(path, line, dict(zip(header, values, strict=True)))
+            yield Row(path, line, dict(zip(header, map(nfc, values), strict=True)))
         else:
             count = Flaw(f"has {len(values)} values; expected {len(header)}, as in the header")
             faults.append(count.at(f"{path} {line}", line, whole=True))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from zoo.data.dataset import Record
-from zoo.data.folders import SPLITS, is_picture_name
+from zoo.data.folders import is_other_name, is_system_folder
+from zoo.data.splits import split_kind
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,13 @@ def place_in_folders(content: Content, out: Path) -> None:
 def folder_losses(content: Content) -> list[str]:
     """Return descriptions of the information in a dataset that class folders can't represent."""
     lost = [f"class {name!r} is not a valid folder name" for name in content.classes if not _is_folder_name(name)]
-    lost += [f"split {name!r} is not one of {', '.join(sorted(SPLITS))}" for name in content.splits if name.lower() not in SPLITS]
-    lost += [f"{picture.name} has no image extension" for picture in content.pictures if not is_picture_name(Path(picture.name).name)]
+    lost += [f"split {name!r} is not recognised, as train, val and test are" for name in content.splits if not split_kind(name)]
+    lost += [f"{picture.name} is not the name of an image" for picture in content.pictures if is_other_name(Path(picture.name).name)]
     return lost
 
 
 def _is_folder_name(name: str) -> bool:
-    return "/" not in name and "\\" not in name and not name.startswith(".") and name == name.strip() and "\0" not in name
+    return "/" not in name and "\\" not in name and not is_system_folder(name) and name == name.strip() and "\0" not in name
 
 
 def table_losses(content: Content) -> list[str]:

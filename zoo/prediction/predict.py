@@ -88,13 +88,14 @@ def predict(
     find = task.parts(model, detector, faces)
     # one batch is read while the previous one is computed; a detector processes single images, so one prefetched image is enough
     window = look_ahead if look_ahead is not None else threads + (size if find is None else 1)
+    progress = progress or Progress(enabled=False)
     decoding = Decoding(None if exact or task.answers.localises else model.preprocess.min_size_hw, max_pixels)
-    jobs, total = open_source(source, FrameReader(decoding, on_error, model.preprocess if find is None else None))
+    jobs, total = open_source(source, FrameReader(decoding, on_error, model.preprocess if find is None else None, progress.say))
     alone = total == 1 and isinstance(source, str | Path | np.ndarray)
     made = in_order(jobs, 0 if alone else window, threads)
     skipped = skipped if skipped is not None else []
     next_ones = partial(_whole, answer) if find is None else partial(_found, answer, find, on_error, skipped)
-    return _run(answer.model, made, total, next_ones, where, skipped, progress or Progress(enabled=False))
+    return _run(answer.model, made, total, next_ones, where, skipped, progress)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.data.dataset import Dataset, OnError
-from zoo.data.folders import picture_files
+from zoo.data.folders import Folders
 from zoo.errors import DataError, Fault, ImageError, InputError
 from zoo.images import decoding as images
 from zoo.images.decoding import Decoding
@@ -41,11 +41,15 @@ Made = Frame | Fault | None  # None: end of a video
 
 @dataclass(frozen=True)
 class FrameReader:
-    """Read images or frames. `prepare` preprocesses whole images; it is None if regions are cropped before preprocessing."""
+    """Read images or frames. `prepare` preprocesses whole images; it is None if regions are cropped before preprocessing.
+
+    `say` receives what was assumed or passed over.
+    """
 
     decoding: Decoding
     on_error: OnError
     prepare: Callable[[NDArray[np.uint8]], Tensor] | None
+    say: Callable[[str], None] = lambda text: None
 
     def frame(self, image: NDArray[np.uint8], key: str) -> Frame:
         """Return a frame with the image and, unless `prepare` is None, the preprocessed image."""
@@ -82,10 +86,16 @@ def open_source(source: Source, reader: FrameReader) -> tuple[Iterator[Job[Made]
 
 def _path(path: Path, reader: FrameReader) -> tuple[Iterator[Job[Made]], int]:
     if path.is_dir():
-        files = picture_files(path)
+        folders = Folders(path)
+        files = folders.pictures(path)
+        if folders.faults and reader.on_error == "raise":
+            raise DataError(f"{path} can't be read as a whole:", folders.faults, 'Fix it, or skip with --skip-bad (on_error="skip").')
+        for note in folders.notes:
+            reader.say(f"{path}: {note}")
         if not files:
-            raise DataError(f"{path} contains no images (files ending in {', '.join(images.SUFFIXES)})")
-        return (_file(file, reader) for file in files), len(files)
+            raise DataError(f"{path} contains no images (files ending in {', '.join(images.SUFFIXES)})", folders.faults)
+        lost = (Job(lambda fault=fault: fault) for fault in folders.faults)
+        return chain(lost, (_file(file, reader) for file in files)), len(files)
     if not path.exists():
         raise DataError(f"{path} does not exist; expected an image, a folder, a video or a camera number. {look_at(path)}")
     if path.suffix.lower() in _VIDEOS:

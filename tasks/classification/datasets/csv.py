@@ -22,7 +22,7 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
     the order of a `classes.txt` next to the table; without it, they are sorted as numbers if all of them are integers, otherwise as text.
     """
     table = ref.file()
-    root = PictureRoot(ref.root_folder() or table.parent)
+    root = PictureRoot(ref.root_folder() or table.parent, ref.links)
     splits = tables.SplitFilter(ref)
     faults: list[Fault] = []
     labels: set[str] = set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data.folders import PictureRoot, picture_files, split_folder
+from zoo.data.folders import Folders, PictureRoot
 from zoo.data.formats import DataRef
+from zoo.data.names import nfc
+from zoo.data.splits import match_split, split_folder
 from zoo.errors import DataError, Fault, Flaw, InputError
 from zoo.system.files import read_text
 
@@ -30,6 +32,7 @@ class Layout:
     root: PictureRoot
     names: tuple[str, ...]  # class names by index; empty if the dataset doesn't name its classes
     sources: tuple[Path, ...]  # folders of images, or `.txt` lists of images, of the requested split
+    folders: Folders  # lists the files of the dataset
 
 
 def find_layout(ref: DataRef) -> Layout:
@@ -44,12 +47,18 @@ def find_layout(ref: DataRef) -> Layout:
         raise DataError(f"data {ref.text!r}: {path} has neither {YAML_NAMES[0]} nor folders named 'images' and 'labels'")
     if "root" in ref.options:
         raise InputError(f"data {ref.text!r}: root= needs a {YAML_NAMES[0]}; {path} has none")
-    return Layout(PictureRoot(path), _class_list(path), (split_folder(ref, path / "images"),))
+    folders = Folders(path, ref.links)
+    return Layout(PictureRoot(path, ref.links), _class_list(path), (split_folder(ref, folders, path / "images"),), folders)
 
 
 def is_bare(folder: Path) -> bool:
     """Return whether a folder contains a folder `images`, and a folder `labels` with text files."""
-    return (folder / "images").is_dir() and next((folder / "labels").rglob("*.txt"), None) is not None
+    return (folder / "images").is_dir() and next(label_files(Folders(folder), folder / "labels"), None) is not None
+
+
+def label_files(folders: Folders, labels: Path) -> Iterator[Path]:
+    """Yield the text files in a folder of labels and its subfolders."""
+    return (Path(file) for file in (folders.files(labels) if labels.is_dir() else ()) if file.endswith(".txt"))
 
 
 def read_yaml(file: Path) -> Mapping[Any, Any]:
@@ -79,7 +88,7 @@ def list_pictures(layout: Layout, faults: list[Fault]) -> list[tuple[str, Path]]
     """Return the key and file of every image, and add missing images and labels without an image to `faults`."""
     pictures: dict[str, Path] = {}
     for source in layout.sources:
-        for place, line, text, base in _listed(source, layout.root.folder):
+        for place, line, text, base in _listed(source, layout):
             try:
                 key, file = layout.root.find(text, base)
             except Flaw as flaw:
@@ -89,30 +98,32 @@ def list_pictures(layout: Layout, faults: list[Fault]) -> list[tuple[str, Path]]
                 faults.append(Flaw(f"{key!r} is listed a second time", "repeated-id").at(place, line))
             pictures[key] = file
         if source.is_dir():
-            faults += _orphans(layout.root.folder, source, pictures)
+            faults += _orphans(layout, source, pictures)
+    faults += layout.folders.faults
     return list(pictures.items())
 
 
-def _listed(file: Path, root: Path) -> list[tuple[str, str, str, Path]]:
+def _listed(file: Path, layout: Layout) -> list[tuple[str, str, str, Path]]:
     """Return the place and line (for messages), the path and the base folder of each image in a folder or a list.
 
     Paths in a list are relative to the dataset's folder, or to the folder of the list if they start with `./`.
     """
     if file.is_dir():
-        return [(str(picture), "", picture.name, picture.parent) for picture in picture_files(file)]
+        return [(str(picture), "", picture.name, picture.parent) for picture in layout.folders.pictures(file)]
     lines = [line.strip() for line in read_text(file).splitlines()]
     numbered = [(f"line {number}", line) for number, line in enumerate(lines, 1) if line]
-    return [(f"{file} {place}", place, line, file.parent if line.startswith("./") else root) for place, line in numbered]
+    return [(f"{file} {place}", place, line, file.parent if line.startswith("./") else layout.root.folder) for place, line in numbered]
 
 
-def _orphans(root: Path, source: Path, pictures: Mapping[str, Path]) -> list[Fault]:
+def _orphans(layout: Layout, source: Path, pictures: Mapping[str, Path]) -> list[Fault]:
     """Return an error for each label file that belongs to no image."""
+    root = layout.root.folder
     key = f"{source.relative_to(root).as_posix()}/"
     labels = root / posixpath.dirname(label_key(f"{key}x"))
     if labels == source:  # the labels are next to the images, possibly among other text files
         return []
     known = {label_key(picture) for picture in pictures}
-    files = sorted(file for file in labels.rglob("*.txt") if file.name != "classes.txt")
+    files = sorted(file for file in label_files(layout.folders, labels) if file.name != "classes.txt")
     keys = [file.relative_to(root).as_posix() for file in files]
     return [Fault(key, "labels without an image", kind="no-picture") for key in keys if key not in known]
 
@@ -125,12 +136,13 @@ def _from_yaml(ref: DataRef, file: Path) -> Layout:
         raise DataError(f"{file} names no images; expected train, val or test")
     if ref.split is None and len(given) > 1:
         raise InputError(f"data {ref.text!r} has the splits {', '.join(given)}; choose one with ?split={next(iter(given))}")
-    split = ref.split or next(iter(given))
-    if split not in given:
-        raise InputError(f"data {ref.text!r}: no split {split!r} in {file}; its splits are: {', '.join(given)}")
+    split = match_split(ref.split, given) if ref.split else next(iter(given))
+    if split is None:
+        raise InputError(f"data {ref.text!r}: no split {ref.split!r} in {file}; its splits are: {', '.join(given)}")
     texts = given[split] if isinstance(given[split], list) else [given[split]]
-    root = PictureRoot(folder)
-    return Layout(root, _names(file, content), tuple(_source(file, split, text, root) for text in texts))
+    root = PictureRoot(folder, ref.links)
+    sources = tuple(_source(file, split, text, root) for text in texts)
+    return Layout(root, _names(file, content), sources, Folders(folder, ref.links))
 
 
 def _root(file: Path, content: Mapping[Any, Any]) -> Path:
@@ -157,7 +169,7 @@ def _source(file: Path, split: str, text: Any, root: PictureRoot) -> Path:
         path = root.folder / candidate
         try:
             if root.holds(path) and (path.is_dir() or (path.is_file() and path.suffix == ".txt")):
-                return root.folder / path.resolve().relative_to(root.folder.resolve())
+                return root.spelt(path)
         except OSError:  # the name is too long
             continue
     raise DataError(f"{file}: {split} is {text!r}, which is neither a folder nor a .txt list inside {root.folder}")
@@ -178,7 +190,7 @@ def _names(file: Path, content: Mapping[Any, Any]) -> tuple[str, ...]:
             raise DataError(
                 f"{file}: the class name {name!r} is not a string. Put it in quotation marks (YAML reads an unquoted no as false)"
             )
-    texts = tuple(str(name) for name in names)
+    texts = tuple(nfc(str(name)) for name in names)
     if len(set(texts)) < len(texts):
         raise DataError(f"{file}: names lists a class twice: {next(name for name in texts if texts.count(name) > 1)!r}")
     if count not in (None, len(texts)):
@@ -190,7 +202,7 @@ def _class_list(folder: Path) -> tuple[str, ...]:
     """Return the class names from `classes.txt`, which labelling tools write next to the folders or into `labels`; empty without it."""
     for file in (folder / "classes.txt", folder / "labels" / "classes.txt"):
         if file.is_file():
-            names = tuple(line.strip() for line in read_text(file).splitlines() if line.strip())
+            names = tuple(nfc(line.strip()) for line in read_text(file).splitlines() if line.strip())
             if not names or len(set(names)) < len(names):
                 raise DataError(
                     f"{file}: expected one class per line, without repetitions; got {len(names)} lines, {len(set(names))} of them different"

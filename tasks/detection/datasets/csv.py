@@ -40,7 +40,7 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
     (in square pixels, by default the area of the box) have the same meaning as in COCO and VOC.
     """
     table = ref.file()
-    root = PictureRoot(ref.root_folder() or table.parent)
+    root = PictureRoot(ref.root_folder() or table.parent, ref.links)
     splits = tables.SplitFilter(ref)
     faults: list[Fault] = []
     pictures: dict[str, _Picture] = {}

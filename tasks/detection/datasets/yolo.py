@@ -13,7 +13,17 @@ from zoo.data.formats import DataRef, Scheme, finish
 from zoo.errors import Box, DataError, Fault, Flaw, ImageError
 from zoo.images import decoding
 from zoo.tasks.detection.data.targets import as_target, checked_box, keep_classes
-from zoo.tasks.detection.data.yolo_layout import YAML_NAMES, corners, find_layout, is_bare, label_key, list_pictures, read_yaml
+from zoo.tasks.detection.data.yolo_layout import (
+    YAML_NAMES,
+    Layout,
+    corners,
+    find_layout,
+    is_bare,
+    label_files,
+    label_key,
+    list_pictures,
+    read_yaml,
+)
 from zoo.tasks.detection.datasets import SCHEMES
 
 _PIXELS = 4.0  # threshold for coordinates: larger values are pixels, smaller ones fractions, even if the box exceeds the image
@@ -27,7 +37,7 @@ def open_yolo(ref: DataRef, on_error: OnError) -> Dataset:
     indices. `root=` sets the folder of the dataset, which otherwise follows from `data.yaml`.
     """
     layout = find_layout(ref)
-    names = layout.names or _numbered(layout.root.folder / "labels")
+    names = layout.names or _numbered(layout)
     faults: list[Fault] = []
     records = []
     for key, file in list_pictures(layout, faults):
@@ -38,13 +48,13 @@ def open_yolo(ref: DataRef, on_error: OnError) -> Dataset:
             continue
         boxes, labels = _objects(layout.root, label_key(key), size_hw, len(names), faults)
         records.append(Record(key, file, as_target({"boxes": boxes, "labels": labels}, key), size_hw))
-    return finish(ref, records, names, faults, on_error, keep_classes)
+    return finish(ref, records, names, faults, on_error, keep_classes, layout.folders.notes)
 
 
-def _numbered(labels: Path) -> tuple[str, ...]:
+def _numbered(layout: Layout) -> tuple[str, ...]:
     """Return the class names "0", "1", … up to the highest class number in the labels of all splits."""
     highest = -1
-    for file in filter(Path.is_file, labels.rglob("*.txt")):
+    for file in label_files(layout.folders, layout.root.folder / "labels"):
         for line in file.read_bytes().splitlines():
             first = line.split(maxsplit=1)[:1]
             # a huge number is reported as an error in its line; it must not create a million classes
@@ -60,7 +70,7 @@ def _objects(root: PictureRoot, key: str, size_hw: tuple[int, int], classes: int
     if not os.path.lexists(root.folder / key):
         return boxes, labels
     try:
-        lines = root.find(key)[1].read_bytes().decode("utf-8-sig").splitlines()
+        lines = root.find(key, annotation=True)[1].read_bytes().decode("utf-8-sig").splitlines()
     except (OSError, ValueError) as error:  # outside the folder, unreadable, or not text
         faults.append(Fault(key, f"the labels can't be read: {error}", kind="annotation"))
         return boxes, labels

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from zoo.cli.context import print_json, progress_of
-from zoo.data.folders import picture_files
+from zoo.data.folders import Folders
 from zoo.errors import DataError, Fault, ImageError, InputError
 from zoo.images.decoding import SUFFIXES, Decoding
 from zoo.models.config import model_folder, read_description
@@ -88,8 +88,14 @@ def align_folder(folder: Path, out: Path, looking: Looking, skip: bool, progress
     earlier output for the same input folder, it is replaced. `skip` decides whether images that can't be read or aligned are skipped or
     raise an ImageError.
     """
-    files = _files(folder, out)
-    done, shown = AlignedFolder(str(out), len(files)), list[Seen]()
+    folders = _folders(folder, out)
+    files = folders.pictures(folder)
+    if not files or (folders.faults and not skip):
+        lost = "can't be read as a whole" if files else f"contains no images (files ending in {', '.join(SUFFIXES)})"
+        raise DataError(f"{folder} {lost}", folders.faults)
+    for note in folders.notes:
+        progress.say(f"{folder}: {note}")
+    done, shown = AlignedFolder(str(out), len(files), unreadable=folders.faults), list[Seen]()
     distinct = len({path.with_suffix("") for path in files}) == len(files)
     with draft_folder(out, REPORT) as draft:
         for path in progress.track(files, "detecting faces", len(files)):
@@ -115,18 +121,15 @@ def align_folder(folder: Path, out: Path, looking: Looking, skip: bool, progress
     return done
 
 
-def _files(folder: Path, out: Path) -> list[Path]:
-    """Check both folders and return the image files."""
+def _folders(folder: Path, out: Path) -> Folders:
+    """Check both folders, and return the lister of the first."""
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; expected a folder of images. Relative paths start at {Path.cwd()}")
     old, new = folder.resolve(), out.resolve()
     if old == new or old in new.parents or new in old.parents:
         raise InputError(f"the output folder {out} and the input folder {folder} contain each other; choose a separate output folder")
     _check_old(folder, out)
-    files = picture_files(folder)
-    if not files:
-        raise DataError(f"{folder} contains no images (files ending in {', '.join(SUFFIXES)})")
-    return files
+    return Folders(folder)
 
 
 def _check_old(folder: Path, out: Path) -> None:

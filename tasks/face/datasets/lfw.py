@@ -64,7 +64,7 @@ def open_lfw(ref: DataRef, on_error: OnError) -> Dataset:
     lines = [(number, line.strip()) for number, line in enumerate(read_text(file).split("\n"), 1) if line.strip()]
     faults: list[Fault] = []
     header_line, folds, of_kind = _header(file, lines)
-    pictures = _Pictures(PictureRoot(ref.root_folder() or folder))
+    pictures = _Pictures(PictureRoot(ref.root_folder() or folder, ref.links))
     found = list(_pairs(file, lines, 2 * of_kind, pictures, faults))
     faults += _misplaced(file, found, of_kind)
     pairs = [pair for _, pair in found if pair is not None]
@@ -81,7 +81,7 @@ def open_lfw(ref: DataRef, on_error: OnError) -> Dataset:
 
 
 def _header(file: Path, lines: list[tuple[int, str]]) -> tuple[int, int, int]:
-    """Remove the header. Return its line number, and the numbers of folds and of genuine pairs (and of impostor pairs) per fold."""
+    """Remove the header; return its line number, the number of folds, and the number of pairs of each kind (genuine, impostor) per fold."""
     number, line = lines.pop(0) if lines else (1, "")
     values = [_number(value) for value in line.split()]
     folds, pairs = (1, *values) if len(values) == 1 else values if len(values) == 2 else (None, None)

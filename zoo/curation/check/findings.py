@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from zoo.errors import Box, Fault
 
-# a sample is lost or scores may be wrong; probably a mistake; valid, but worth knowing
+# error: a sample is lost or scores may be wrong; warning: probably a mistake; note: valid, but worth knowing
 Severity = Literal["error", "warning", "note"]
 _ORDER: dict[Severity, int] = {"error": 0, "warning": 1, "note": 2}
 # default maximum Hamming distance of near duplicates. Measured distance from the original: at most 2 after resaving with JPEG quality 40
@@ -31,6 +31,7 @@ KINDS: Mapping[str, Kind] = {
     "unreadable": Kind("error", "images that can't be read"),
     "truncated": Kind("error", "truncated images"),
     "missing-file": Kind("error", "missing images"),
+    "link": Kind("error", "links that lead nowhere or are refused, and folders that can't be read"),
     "huge": Kind("error", "images above the pixel limit"),
     "wrong-extension": Kind("warning", "file extensions that don't match the content"),
     "tiny": Kind("warning", "tiny images"),

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from zoo.curation.check.findings import Finding
 from zoo.data import tables
 from zoo.data.dataset import Dataset, Record
-from zoo.data.folders import subfolders
+from zoo.data.folders import Folders
 from zoo.data.formats import DataRef, recognise
+from zoo.data.splits import split_kind
 from zoo.errors import Fault, InputError
 from zoo.task.contract import Task
 
@@ -47,6 +48,7 @@ class Opened:
     scheme: str = ""  # format of the dataset; "" for a sequence of samples
     path: Path | None = None  # folder or file in the dataset string; None if it doesn't exist
     whole: bool = True  # whether the whole dataset was requested, without `split=`, `classes=` and `limit=`
+    links: str = "own"  # as in `DataRef`
     pairs: tuple[Any, ...] = ()  # pairs of record keys, for datasets of face pairs
     items: list[Item] = field(default_factory=list)  # the samples, each with all its splits
     faults: list[Fault] = field(default_factory=list)  # annotation errors
@@ -77,7 +79,7 @@ def open_all(data: object, task: Task, say: Callable[[str], None] | None = None)
     ref = DataRef.parse(data)
     path, whole = Path(ref.path).expanduser(), ref.split is None and ref.classes is None and ref.limit is None
     scheme = ref.scheme or recognise(ref, task.data.schemes, task.name, say)
-    opened = Opened(data, scheme, path if path.exists() else None, whole)
+    opened = Opened(data, scheme, path if path.exists() else None, whole, ref.links)
     names = split_names(path) if ref.split is None else []
     refusal: InputError | None = None
     for split in ["", *names]:
@@ -140,7 +142,6 @@ def merged(items: Sequence[Item]) -> list[Item]:
     return list(known.values())
 
 
-_SPLIT = re.compile(r"(train|training|val|valid|validation|dev|test|testing)(\d{4})?", re.IGNORECASE)  # optionally with COCO's year
 _YAML_SPLIT = re.compile(r"^(train|val|test)\s*:\s*\S", re.MULTILINE)
 
 
@@ -162,9 +163,10 @@ def split_names(path: Path) -> list[str]:
         return []  # the reader reports the error
     if not path.is_dir():
         return []
-    names = [folder.name for folder in subfolders(path)]
+    folders = Folders(path)
+    names = [folder.name for folder in folders.subfolders(path)]
     names += [file.stem for file in sorted((path / "ImageSets" / "Main").glob("*.txt"))]
     names += [file.stem.removeprefix("instances_") for file in sorted(path.glob("annotations/instances_*.json"))]
     names += [name for name in ("train", "test") if (path / f"pairsDev{name.title()}.txt").is_file()]
-    names += [folder.name for folder in subfolders(path / "images")] if (path / "images").is_dir() else []
-    return [name for name in dict.fromkeys(names) if _SPLIT.fullmatch(name)]
+    names += [folder.name for folder in folders.subfolders(path / "images")] if (path / "images").is_dir() else []
+    return [name for name in dict.fromkeys(names) if split_kind(name)]

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
-from zoo.curation.check.findings import Finding
+from zoo.curation.check.findings import Finding, of_faults
 from zoo.curation.check.items import Opened
 from zoo.curation.check.pictures import Facts
-from zoo.images import decoding
+from zoo.data.folders import Folders, is_other_name, is_picture
+from zoo.data.splits import split_kind
 
 RARE = 20  # ratio to the most common class from which a class is reported as rare: its scores depend on very few images
-_OTHERS = (
-    ".gif", ".heic", ".heif", ".avif", ".jfif", ".jpe", ".jp2", ".jxl", ".pbm", ".pnm", ".pcx", ".tga", ".psd", ".svg", ".raw", ".dng",
-)  # fmt: skip
-_TRAIN = re.compile(r"train(ing)?\d*", re.IGNORECASE)
 
 
 def class_counts(opened: Opened) -> Counter[str]:
@@ -39,7 +37,7 @@ def classes(opened: Opened, counts: Mapping[str, int]) -> Iterator[Finding]:
     for item in opened.items:
         for split in item.splits:
             by_split[split] |= set(item.labels)
-    trained = {name for split, names in by_split.items() if _TRAIN.fullmatch(split) for name in names}
+    trained = {name for split, names in by_split.items() if split_kind(split) == "train" for name in names}
     for split in sorted(by_split) if trained else ():
         for name in sorted(by_split[split] - trained):
             yield Finding("unknown-label", name, f"is a class of the split {split} but not of the training split: it can't be learned")
@@ -82,10 +80,14 @@ def strays(opened: Opened) -> Iterator[Finding]:
     # a table may be stored anywhere, so search the folders of its images instead of the folder of the table
     tabular = opened.path != opened.root
     places = {item.record.path.parent for item in opened.items if item.record.path is not None} if tabular else {opened.root}
-    for file in sorted({path for place in places for path in place.rglob("*") if not path.name.startswith(".")}):
-        suffix = file.suffix.lower()
+    folders = Folders(opened.root, opened.links)
+    unused = {Path(path) for place in places for path in folders.files(place)} - used
+    reached = {os.path.realpath(path) for path in used if path is not None} if unused else set()  # the same files through other links
+    for file in sorted(path for path in unused if os.path.realpath(path) not in reached):
         key = file.relative_to(opened.root).as_posix() if file.is_relative_to(opened.root) else str(file)
-        if suffix in _OTHERS and file.is_file():
-            yield Finding("wrong-extension", key, f"is ignored: expected {', '.join(decoding.SUFFIXES)}, got {suffix}")
-        elif suffix in decoding.SUFFIXES and file not in used and file.is_file() and file.name not in mentioned:
-            yield Finding("no-annotation", key, "is in the dataset folder but has no annotation")
+        if is_picture(file):
+            if file.name not in mentioned:
+                yield Finding("no-annotation", key, "is in the dataset folder but has no annotation")
+        elif not is_other_name(file.name):
+            yield Finding("wrong-extension", key, "is passed over: it isn't an image in a supported format")
+    yield from of_faults([fault for fault in folders.faults if fault not in opened.faults], opened.root)

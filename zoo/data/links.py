@@ -1,0 +1,53 @@
+"""Symbolic links in datasets: those that leave the dataset folder are followed only if the user owns them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+RULES = ("own", "follow", "refuse")
+
+
+class Links:
+    """Decides which symbolic links of a dataset are followed.
+
+    Links within the dataset folder always are. A link that leaves it is followed if this user owns it ("own"), always ("follow"), or never
+    ("refuse").
+    """
+
+    def __init__(self, root: Path, rule: str = "own") -> None:
+        self._root, self._rule = root, rule
+        self._real = os.path.realpath(root)
+        self._known: dict[str, str] = {}
+
+    def holds(self, real: str) -> bool:
+        """Return whether a path without links is the dataset folder or is inside it."""
+        return os.path.commonpath([self._real, real]) == self._real
+
+    def refusal(self, inside: str, *, annotation: bool = False) -> str:
+        """Return why a link on a path, relative to the dataset folder, isn't followed; "" if all are.
+
+        A link to an `annotation` file isn't, because error messages quote annotations.
+        """
+        *folders, name = Path(inside).parts or (".",)
+        place = os.fspath(self._root)
+        for folder in folders:
+            place = os.path.join(place, folder)
+            if place not in self._known:
+                self._known[place] = self.refusal_of(place)
+            if self._known[place]:
+                return self._known[place]
+        return self.refusal_of(os.path.join(place, name), annotation=annotation)
+
+    def refusal_of(self, place: str, *, annotation: bool = False) -> str:
+        """Return why a path isn't followed if it is a link; "" if it is followed or isn't a link."""
+        if not os.path.islink(place) or self.holds(os.path.realpath(place)):
+            return ""
+        user = getattr(os, "geteuid", None)  # links have no owner on Windows
+        owned = user is None or os.lstat(place).st_uid == user()
+        if not annotation and (self._rule == "follow" or (self._rule == "own" and owned)):
+            return ""
+        why = "links=refuse" if self._rule == "refuse" else "it belongs to another user; follow it with ?links=follow"
+        if annotation:
+            why = "annotations must be inside it"
+        return f"is outside the dataset folder {self._root}: {os.path.relpath(place, self._root)!r} is a link that leaves it, and {why}"
