@@ -1,35 +1,27 @@
-"""COCO's annotation files: the lists of images, categories and annotations, a dataset with their ids, and the outlines of objects.
+"""COCO's annotation files: the lists of images, categories and annotations, and a dataset with their ids.
 
-The lists are read without outlines, which make up most of a file; these are read only when masks are needed. Each annotation is packed into
-a row of bytes as soon as it is parsed. Half a million annotations occupy 50 MiB as rows, but 350 MiB as dictionaries. An unusual annotation
-(a value that is not a number, a missing id, an extreme value) stays a dictionary, so that the reader can report it.
+The lists are read without outlines, which make up most of a file; these are read only when masks are needed, or boxes are missing. Each
+annotation is packed into a row of bytes as soon as it is parsed. Half a million annotations occupy 50 MiB as rows, but 350 MiB as
+dictionaries. An unusual annotation (a value that is not a number, a missing id or box, an extreme value) stays a dictionary, so that the
+reader can report it.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from faster_coco_eval.core import mask as coco_mask
-from numpy.typing import NDArray
-from torch import Tensor
-
 from zoo.data.dataset import Dataset
-from zoo.errors import DataError, InputError
-from zoo.images.headers import MAX_PIXELS
+from zoo.errors import DataError
 from zoo.system.memory import no_collector
 
 _HUGE = 1e12  # larger than any valid coordinate or area; comparisons with it are also False for NaN
-_PARTS = {"images": ("id", "file_name"), "annotations": ("image_id", "category_id", "bbox"), "categories": ("id", "name")}
+_PARTS = {"images": ("id", "file_name"), "annotations": ("image_id", "category_id"), "categories": ("id", "name")}
 _ROW = struct.Struct("<3q5d?")  # id, image_id, category_id; x, y, width, height, area; iscrowd
-_NONE = "copy_paste needs the objects' masks"
-_REMEDY = "Use coco: data with a segmentation, or set copy_paste to 0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +33,13 @@ class NumberedDataset(Dataset):
             them from the dataset.
         categories: class names by category id, for all categories in the annotation file.
         annotations: annotation file, from which outlines are read when needed.
+        turned: EXIF orientation by key of the images whose annotations were converted from the stored to the upright frame.
     """
 
     pictures: Mapping[Any, str]
     categories: Mapping[Any, str]
     annotations: Path
+    turned: Mapping[str, int]
 
     @property
     def order(self) -> dict[str, int]:
@@ -100,8 +94,9 @@ def are_four_numbers(values: Any) -> bool:
 
 
 def _packed(entry: dict[str, Any]) -> dict[str, Any] | bytes:
-    """Pack an annotation into a row; return other objects as dictionaries. Outlines are dropped from both."""
-    entry.pop("segmentation", None)
+    """Pack an annotation into a row; return other objects as dictionaries. Outlines are dropped from both, unless there is no box."""
+    if entry.get("bbox"):
+        entry.pop("segmentation", None)
     # images and categories may have additional keys, but are not annotations
     if "bbox" not in entry or "file_name" in entry or "name" in entry or entry.get("difficult"):
         return entry
@@ -122,89 +117,12 @@ def _wrong(part: str, entry: Any) -> str:
     """Return the end of an error message about an entry of a list, or "" if the entry is valid."""
     needed = _PARTS[part]
     missing = [key for key in needed if not isinstance(entry, dict) or key not in entry]
+    if part == "annotations" and not missing and "bbox" not in entry and "segmentation" not in entry:
+        missing = ["bbox", "segmentation"]
     if missing:
         return f" has no {' and no '.join(missing)}"
     for key in needed:
-        if key.endswith("id") and not isinstance(entry[key], (int, str)):
-            return f": {key} is {entry[key]!r}; expected a whole number"
+        identity = entry[key]
+        if key.endswith("id") and not isinstance(identity, (int, str)) and not (isinstance(identity, float) and identity.is_integer()):
+            return f": {key} is {identity!r}; expected a whole number"
     return ""
-
-
-@dataclass(frozen=True)
-class Outlines:
-    """Outlines (segmentations) of a dataset's objects, stored as in the annotation file and rasterised one image at a time."""
-
-    parts: Mapping[int, Sequence[NDArray[np.float64]] | Mapping[str, Any]]  # polygons (x, y, x, y, …) or run lengths by annotation id
-
-    @classmethod
-    def of(cls, dataset: Dataset) -> Outlines:
-        """Read the outlines of a dataset's objects.
-
-        Raises:
-            InputError: the dataset's format has no outlines, or no object of the dataset has one.
-            DataError: an outline is invalid.
-        """
-        if not isinstance(dataset, NumberedDataset):
-            raise InputError(f"{_NONE}; dataset {dataset.name!r} has only boxes. {_REMEDY}")
-        file = dataset.annotations
-        wanted = {int(identity) for record in dataset.records for identity in (record.target or {}).get("ids", ())}
-        with no_collector():
-            annotations = json.loads(file.read_text(encoding="utf-8-sig"), object_hook=_essence)["annotations"]
-        parts = {}
-        for number, entry in enumerate(annotations):
-            identity, outline = entry.get("id", number), entry.get("segmentation")
-            if identity in wanted and outline:
-                parts[identity] = _checked(outline, f"{file}: annotation {identity}")
-        if not parts:
-            raise InputError(f"{_NONE}; no box of dataset {dataset.name!r} has a segmentation in {file.name}. {_REMEDY}")
-        return cls(parts)
-
-    def masks(self, target: Mapping[str, Any], size_hw: tuple[int, int]) -> Tensor:
-        """Return the masks of one image's objects, [N, H, W] bool. The mask of an object without an outline is empty."""
-        masks = np.zeros((len(target["boxes"]), *size_hw), np.bool_)
-        for mask, identity in zip(masks, target.get("ids", ()), strict=False):
-            outline = self.parts.get(int(identity))
-            if outline is not None:
-                mask[:] = _drawn(outline, size_hw)
-        return torch.from_numpy(masks)
-
-
-def _essence(entry: dict[str, Any]) -> dict[str, Any]:
-    """Reduce an annotation to its id and outline. Other JSON objects, such as run lengths, are returned unchanged."""
-    return {name: entry[name] for name in ("id", "segmentation") if name in entry} if "bbox" in entry else entry
-
-
-def _checked(outline: Any, where: str) -> Any:
-    """Return an outline with its polygons as arrays; raise a `DataError` unless it has run lengths or polygons of at least three points."""
-    try:
-        if isinstance(outline, dict):
-            height, width = outline["size"]
-            if 0 < height * width <= MAX_PIXELS:
-                _decoded(outline)
-                return outline
-        else:
-            polygons = [np.asarray(polygon, np.float64) for polygon in outline]
-            shaped = all(polygon.ndim == 1 and len(polygon) >= 6 and len(polygon) % 2 == 0 for polygon in polygons)
-            if polygons and shaped and all(np.isfinite(polygon).all() for polygon in polygons):
-                return polygons
-    except (KeyError, TypeError, ValueError, RuntimeError):  # the decoder raises the last two
-        pass
-    raise DataError(
-        f"{where}: the segmentation is {str(outline)[:60]}; expected polygons [[x, y, x, y, x, y, …], …] or run lengths "
-        '{"counts": …, "size": [height, width]}. Fix it, or set copy_paste to 0'
-    )
-
-
-def _decoded(runs: Mapping[str, Any]) -> NDArray[np.uint8]:
-    """Return the mask [H, W] that run lengths encode."""
-    compressed = runs if isinstance(runs["counts"], str) else coco_mask.frPyObjects(dict(runs), *runs["size"])
-    return coco_mask.decode(compressed)  # type: ignore[no-any-return]
-
-
-def _drawn(outline: Any, size_hw: tuple[int, int]) -> NDArray[Any]:
-    """Return the mask [H, W] of one object. It is empty if run lengths are for a different image size, i.e. for another image."""
-    if isinstance(outline, Mapping):
-        mask = _decoded(outline)
-        return mask if mask.shape == size_hw else np.zeros(size_hw, np.bool_)
-    runs = coco_mask.frPyObjects([polygon.tolist() for polygon in outline], *size_hw)
-    return coco_mask.decode(coco_mask.merge(runs))  # type: ignore[no-any-return]

@@ -6,7 +6,7 @@ others the upright one, and a few write the size of one with the boxes of the ot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -132,14 +132,7 @@ def find_frames(
     if option not in (None, "stored", "upright"):
         raise InputError(f"data {ref.text!r}: frame is {option!r}; expected stored or upright")
     answer = Frames()
-    photos: dict[str, _Photo] = {}
-    for image, header in _headers(images, all_of_them=option == "stored"):
-        photo = _Photo(image, header.size_hw, header.declared)
-        if image.stated_hw not in (None, photo.upright_hw, photo.stored_hw):
-            assert image.stated_hw is not None
-            answer.flaws[image.key] = Flaw(wrong_size(image.stated_hw, photo.upright_hw), "wrong-size")
-        elif header.declared != 1:
-            photos[image.key] = photo
+    photos = dict(_photos_of(images, answer, every=option == "stored"))
     for key, box in boxes_of({key for key, photo in photos.items() if photo.stored_hw != photo.upright_hw}):
         photos[key].add(box)
     if option == "stored":
@@ -158,12 +151,29 @@ def find_frames(
     return answer
 
 
-def _headers(images: Sequence[Annotated], all_of_them: bool) -> list[tuple[Annotated, Header]]:
-    """Return the headers of images, or of a part of a large dataset if none of this part needs attention."""
-    step = 1 if all_of_them else -(-len(images) // _LOOKED) or 1
-    found = [(image, header) for image in images[::step] if (header := image.header or decoding.peek(image.path)) is not None]
-    special = any(header.declared != 1 or image.stated_hw not in (None, header.size_hw) for image, header in found)
-    return _headers(images, all_of_them=True) if special and step > 1 else found
+def _photos_of(images: Sequence[Annotated], answer: Frames, every: bool) -> Iterator[tuple[str, _Photo]]:
+    """Yield the photos with an EXIF orientation, and add flaws of images with another size than annotated.
+
+    If `every` header is needed, images without one get a flaw too.
+    """
+    step = 1 if every else -(-len(images) // _LOOKED) or 1
+    headers = _headers(images[::step])
+    if step > 1 and any(header.declared != 1 or image.stated_hw not in (None, header.size_hw) for image, header in headers):
+        headers = _headers(images)
+    if every:
+        read = {image.key for image, _ in headers}
+        unread = Flaw("frame=stored needs the EXIF orientation, but the image can't be read", "unreadable")
+        answer.flaws |= {image.key: unread for image in images if image.key not in read}
+    for image, header in headers:
+        photo = _Photo(image, header.size_hw, header.declared)
+        if image.stated_hw is not None and image.stated_hw not in (photo.upright_hw, photo.stored_hw):
+            answer.flaws[image.key] = Flaw(wrong_size(image.stated_hw, photo.upright_hw), "wrong-size")
+        elif header.declared != 1:
+            yield image.key, photo
+
+
+def _headers(images: Sequence[Annotated]) -> list[tuple[Annotated, Header]]:
+    return [(image, header) for image in images if (header := image.header or decoding.peek(image.path)) is not None]
 
 
 def _convert(answer: Frames, photos: Sequence[_Photo]) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,89 +17,43 @@ import numpy as np
 
 from zoo.data.dataset import Dataset, OnError, Record
 from zoo.data.formats import DataRef, Scheme, finish
-from zoo.errors import DataError, Fault, Flaw, ImageError, InputError
+from zoo.data.moved import MovedFiles
+from zoo.errors import Box, DataError, Fault, Flaw, ImageError
 from zoo.images import decoding
+from zoo.system.wording import counted
 from zoo.tasks.detection.data.coco import NumberedDataset, annotation_of, are_four_numbers, is_number, read_lists
+from zoo.tasks.detection.data.coco_layout import find_file, find_folders, find_root, recognise, recognise_file
+from zoo.tasks.detection.data.frames import Annotated, Frame, find_frames
+from zoo.tasks.detection.data.ids import Ids
+from zoo.tasks.detection.data.outlines import box_of
 from zoo.tasks.detection.data.targets import Target, checked_box, keep_classes, safe_name
 from zoo.tasks.detection.datasets import SCHEMES
 
-_OTHER_KINDS = re.compile(r"^(captions|person_keypoints|stuff|panoptic|image_info)_")
 _COLUMNS = 12  # values per box: left, top, right, bottom, area, label, iscrowd, difficult, and x, y, width, height as annotated
 _ENDLESS = (math.inf, math.inf)  # height and width of an image of unknown size
 
 
 def open_coco(ref: DataRef, on_error: OnError) -> Dataset:
-    """Open a dataset in COCO's format.
+    """Open a dataset in COCO's format: a folder, or its annotation file.
 
-    The annotations are read from `annotations/instances_<split>.json`, `instances.json`, `_annotations.coco.json` or a similar file. If
-    there are several such files, `split=` or `json=` (a path relative to the dataset's folder) selects one. Images are searched for in
-    `images=` (a folder, relative to the dataset's folder) or in the folders that COCO, Roboflow and others use. An image's key is its
-    `file_name`. The classes are the categories in the order of their ids, which may have gaps. Images without annotations are kept as
-    samples without objects. The image files must exist, except when predictions from a file are scored (`DataRef.pictures`).
+    The annotations of a folder are read from `annotations/instances_<split>.json`, `instances.json`, `_annotations.coco.json` or a similar
+    file. If there are several such files, `split=` or `json=` (a path relative to the dataset folder) selects one. Images are searched for
+    in `images=` (a folder, relative to the dataset folder) or in the folders that COCO, Roboflow and others use. An image's key is its
+    `file_name`, or the longest end of it that exists, if it is a path of another computer. The classes are the categories in the order of
+    their ids, which may have gaps, without a parent of all others that no annotation uses (as Roboflow writes it). Images without
+    annotations are kept as samples without objects. An annotation without `bbox` has the box that encloses its outline. `frame=` is as in
+    `find_frames`. The image files must exist, except when predictions from a file are scored (`DataRef.pictures`).
     """
-    root = ref.folder()
-    file = _choose(ref, root)
-    reader = _Reader(root, file, _folders(ref, root, file), read_lists(ref.text, file), ref.pictures)
-    dataset = finish(ref, reader.records(), reader.classes, reader.faults, on_error, keep_classes)
+    root = find_root(ref)
+    file = find_file(ref, root)
+    content = read_lists(ref.text, file)
+    first = str(content["images"][0]["file_name"]) if content["images"] else ""
+    folders = find_folders(ref, root, file, lambda folder: bool(first) and MovedFiles([folder]).find(first) is not None)
+    reader = _Reader(ref, root, file, folders, content)
+    dataset = finish(ref, reader.records(), reader.classes, reader.faults, on_error, keep_classes, reader.notes)
     category_ids = {category: reader.classes[label] for category, label in reader.label.items()}
-    return NumberedDataset(**vars(dataset), pictures=reader.listed, categories=category_ids, annotations=file)
-
-
-def recognise(path: Path) -> str | None:
-    """Return why a folder is recognised as a COCO dataset, or None if it isn't."""
-    names = [file for file in _candidates(path) if file.name.startswith("instances") or file.name == "_annotations.coco.json"]
-    return f"it contains {names[0].relative_to(path).as_posix()}" if names else None
-
-
-def _candidates(root: Path) -> list[Path]:
-    found = [*root.glob("*.json"), *root.glob("annotations/*.json"), *root.glob("*/_annotations.coco.json")]
-    own = sorted(file for file in found if not _OTHER_KINDS.match(file.name))
-    return [file for file in own if not _is_list(file)] or own
-
-
-def _is_list(file: Path) -> bool:
-    """Return whether a JSON file contains a list, as results files do, which are often stored next to the annotation files."""
-    try:
-        with file.open("rb") as content:
-            return content.read(256).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
-    except OSError:  # the error is reported when the file is read
-        return False
-
-
-def _splits(root: Path, file: Path) -> set[str]:
-    """Return the split names of an instances file. COCO's original files match with or without the year: `train2017` or `train`."""
-    stem = file.stem.removeprefix("instances_")
-    return {stem, re.sub(r"\d{4}$", "", stem), file.parent.relative_to(root).as_posix()}
-
-
-def _choose(ref: DataRef, root: Path) -> Path:
-    if "json" in ref.options:
-        file = root / ref.options["json"]
-        if not file.is_file():
-            raise DataError(f"data {ref.text!r}: json is {ref.options['json']!r}; there is no such file in {root}")
-        return file
-    candidates = _candidates(root)
-    names = ", ".join(file.relative_to(root).as_posix() for file in candidates) or "none"
-    chosen = [file for file in candidates if ref.split is None or ref.split in _splits(root, file)]
-    if len(chosen) == 1:
-        return chosen[0]
-    if not candidates:
-        raise DataError(f"data {ref.text!r}: {root} has no instances file; expected annotations/instances_<split>.json or instances.json")
-    if not chosen:
-        raise InputError(f"data {ref.text!r}: no instances file for the split {ref.split!r} in {root}; its JSON files are: {names}")
-    raise InputError(f"data {ref.text!r}: several files match in {root}: {names}. Choose one with ?split=… or ?json=…")
-
-
-def _folders(ref: DataRef, root: Path, file: Path) -> list[Path]:
-    if "images" in ref.options:
-        folder = root / ref.options["images"]
-        if not folder.is_dir():
-            raise DataError(f"data {ref.text!r}: images is {ref.options['images']!r}; there is no such folder in {root}")
-        return [folder]
-    stem = file.stem.removeprefix("instances_")
-    split = ref.split or stem
-    places = [root / stem, root / split, root / "images" / stem, root / "images" / split, file.parent, root / "images", root]
-    return [folder for folder in dict.fromkeys(places) if folder.is_dir()]
+    turned = {key: frame.orientation for key, frame in reader.frames.items() if frame.orientation != 1}
+    return NumberedDataset(**vars(dataset), pictures=reader.listed, categories=category_ids, annotations=file, turned=turned)
 
 
 @dataclass
@@ -126,112 +81,174 @@ class _Boxes:
 
 @dataclass
 class _Reader:
-    """Reader that converts the content of one instances file to records and collects annotation errors."""
+    """Reader that converts the content of one instances file to records and collects annotation errors and notes."""
 
+    ref: DataRef
     root: Path
     file: Path
     folders: list[Path]
     content: Mapping[str, list[Any]]
-    needs_pictures: bool
     faults: list[Fault] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.name = self.file.relative_to(self.root).as_posix() if self.file.is_relative_to(self.root) else str(self.file)
-        categories = sorted(self.content["categories"], key=lambda category: (isinstance(category["id"], str), category["id"]))
+        self.frames: dict[str, Frame] = {}
+        self.listed: dict[Any, str] = {}
+        categories = sorted(self._categories(), key=lambda category: (isinstance(category["id"], str), category["id"]))
         self.label = {category["id"]: index for index, category in enumerate(categories)}
         self.classes = tuple(str(category["name"]) for category in categories)
+        self._category_ids = Ids("category_id", self.label, "categories")
         for kind, values in (("ids", [category["id"] for category in categories]), ("names", self.classes)):
             repeated = [str(value) for value, count in Counter(values).items() if count > 1]
             if repeated:
                 raise DataError(f"{self.file}: several categories share the {kind} {', '.join(repeated)}; expected unique ones")
 
+    def _categories(self) -> list[Mapping[str, Any]]:
+        """Return the categories without a parent of all others that no annotation uses."""
+        categories: list[Mapping[str, Any]] = self.content["categories"]
+        for parent in categories:
+            others = [category for category in categories if category is not parent]
+            if others and all(other.get("supercategory") == parent["name"] for other in others):
+                used = Ids("category_id", [parent["id"]], "categories")
+                if all(used.match(annotation_of(entry)["category_id"]) is None for entry in self.content["annotations"]):
+                    text = (
+                        f"the category {parent['name']!r} (id {parent['id']}) is only the parent of the others, and no annotation uses it"
+                    )
+                    self.notes.append(f"{text}: it was dropped")
+                    return others
+        return categories
+
     def records(self) -> list[Record]:
         """Return one record per valid image."""
         pictures = dict(self._pictures())
+        self._image_ids = Ids("image_id", self.listed, "images")
+        frames = find_frames(self.ref, list(pictures.values()), partial(self._boxes_in, pictures))
+        for image_id, picture in list(pictures.items()):
+            if picture.key in frames.flaws:
+                self._lost(picture.key, frames.flaws[picture.key], f"image id {image_id}")
+                del pictures[image_id]
+        self.frames = frames.frames
         boxes = self._boxes(pictures)
-        return [
-            Record(key, path, boxes.pop(image_id).target(), None if size_hw == _ENDLESS else (int(size_hw[0]), int(size_hw[1])))
-            for image_id, (key, path, size_hw) in pictures.items()
-        ]
+        records = []
+        for image_id, picture in pictures.items():
+            height, width = self._frame(picture).upright_hw
+            records.append(Record(picture.key, picture.path, boxes.pop(image_id).target(), None if height == math.inf else (height, width)))
+        self.notes += [*frames.notes, *self._image_ids.notes, *self._category_ids.notes]
+        return records
 
-    def _pictures(self) -> Iterator[tuple[Any, tuple[str, Path, tuple[float, float]]]]:
-        """Yield the id of each valid image with its key, its file, and its height and width in pixels."""
+    def _pictures(self) -> Iterator[tuple[Any, Annotated]]:
+        """Yield the id of each valid image with its key, its file, and its annotated size."""
         ids: set[Any] = set()
         keys: set[str] = set()
-        self.listed = {image["id"]: str(image["file_name"]) for image in self.content["images"]}
+        moved = MovedFiles(self.folders)
+        ends: dict[str, str] = {}  # keys by file name, of those that aren't the file name
         for image in self.content["images"]:
-            key = str(image["file_name"])
+            name = str(image["file_name"])
+            key, found = self._locate(name, moved)
+            self.listed.setdefault(image["id"], key)
             if image["id"] in ids or key in keys:
                 twice = Flaw("the id or the file name occurs twice; expected unique ones", "repeated-id")
                 self._lost(key, twice, f"image id {image['id']}")
                 continue
             ids.add(image["id"])
             keys.add(key)
-            found = self._locate(key)
-            size_hw = None if found is None else self._size(key, image, found)
-            if found is not None and size_hw is not None:
-                yield image["id"], (key, found, size_hw)
+            if key != name:
+                ends[name] = key
+            picture = None if found is None else self._sized(key, image, found)
+            if picture is not None:
+                yield image["id"], picture
+        if ends:
+            name, key = next(iter(ends.items()))
+            self.notes.append(f"{counted(len(ends), 'image')} found by the end of the path in file_name, such as {name!r} as {key!r}")
 
-    def _locate(self, key: str) -> Path | None:
-        if not safe_name(key):
-            self._lost(key, Flaw("the file name is outside the dataset folder; expected a path inside it"))
-            return None
-        for folder in self.folders:
-            if os.path.isfile(folder / key):  # unlike Path.is_file, returns False for a name that is too long
-                return folder / key
-        if not self.needs_pictures:
-            return self.root / key
+    def _locate(self, name: str, moved: MovedFiles) -> tuple[str, Path | None]:
+        """Return the key and the file of an image; None, and an error, if there is no such file."""
+        safe = safe_name(name)
+        for folder in self.folders if safe else ():
+            if os.path.isfile(folder / name):  # unlike Path.is_file, returns False for a name that is too long
+                return name, folder / name
+        if (found := moved.find(name)) is not None:
+            return found
+        if safe and not self.ref.pictures:
+            return name, self.root / name
         looked = ", ".join(folder.relative_to(self.root).as_posix() for folder in self.folders if folder.is_relative_to(self.root))
-        self._lost(key, Flaw(f"the image is missing; searched in {looked or self.folders[0]}", "no-picture"))
-        return None
+        reason = "the image is missing" if safe else "the file name is outside the dataset folder, and no end of it is a file inside"
+        self._lost(name, Flaw(f"{reason}; searched in {looked or self.folders[0]}", "no-picture"))
+        return name, None
 
-    def _size(self, key: str, image: Mapping[str, Any], path: Path) -> tuple[float, float] | None:
+    def _sized(self, key: str, image: Mapping[str, Any], path: Path) -> Annotated | None:
         height, width = image.get("height"), image.get("width")
         if isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0:
-            return height, width
-        if not self.needs_pictures:
-            return _ENDLESS
+            return Annotated(key, path, (height, width))
+        if not self.ref.pictures:
+            return Annotated(key, path, None)
         try:
-            return decoding.size(path)
+            return Annotated(key, path, None, decoding.header(path))
         except ImageError as error:
             self._lost(key, Flaw(error.reason, error.kind))
             return None
 
-    def _boxes(self, pictures: Mapping[Any, tuple[str, Path, tuple[float, float]]]) -> dict[Any, _Boxes]:
+    def _frame(self, picture: Annotated) -> Frame:
+        stated = picture.header.size_hw if picture.header else picture.stated_hw
+        return self.frames.get(picture.key) or Frame(stated or _ENDLESS)
+
+    def _boxes_in(self, pictures: Mapping[Any, Annotated], keys: Collection[str]) -> Iterator[tuple[str, Box]]:
+        """Yield the key and the box (xyxy) of every annotation of some images."""
+        for entry in self.content["annotations"] if keys else ():
+            annotation = annotation_of(entry)
+            picture = pictures.get(self._image_ids.match(annotation["image_id"]))
+            if picture is not None and picture.key in keys:
+                with suppress(Flaw):
+                    x, y, width, height = _box(annotation)
+                    yield picture.key, (x, y, x + width, y + height)
+
+    def _boxes(self, pictures: Mapping[Any, Annotated]) -> dict[Any, _Boxes]:
         """Return the boxes of each image by image id, and record invalid annotations as errors."""
         boxes: dict[Any, _Boxes] = {image_id: _Boxes() for image_id in self.listed}
+        outlined: list[str] = []
         ids: set[Any] = set()
         annotations = self.content["annotations"]
         for number, entry in enumerate(annotations):
             annotations[number] = None  # frees the memory of each entry as soon as it is read
             annotation = annotation_of(entry)
-            image_id = annotation["image_id"]
+            given = annotation["image_id"]
+            image_id = given if given in boxes else self._image_ids.find(given)
             place = f"annotation id {annotation['id']}" if "id" in annotation else f"annotations[{number}]"
-            if image_id not in boxes:
-                stray = Flaw(f" is for image_id {image_id}, which is not in images", "no-picture")
+            if image_id is None:
+                stray = Flaw(f" is for image_id {given!r}, which is not in images{self._image_ids.unknown(given)}", "no-picture")
                 self.faults.append(stray.at(self.name, place, before=place))
                 continue
-            size_hw = pictures[image_id][2] if image_id in pictures else _ENDLESS
+            frame = self._frame(pictures[image_id]) if image_id in pictures else Frame(_ENDLESS)
             try:
-                boxes[image_id].rows.extend(self._row(annotation, ids, size_hw))
+                boxes[image_id].rows.extend(self._row(annotation, ids, frame))
             except Flaw as flaw:
                 self.faults.append(flaw.at(self.listed[image_id], place, before=f"{self.name}: {place}: "))
             else:
                 boxes[image_id].ids.append(annotation.get("id", number))
+                if not annotation.get("bbox"):
+                    outlined.append(place)
+        if outlined:
+            shown = f"{counted(len(outlined), 'annotation')} without bbox, such as {outlined[0]}"
+            self.notes.append(f"{shown}: their boxes enclose their outlines (segmentation)")
         return boxes
 
-    def _row(self, annotation: Mapping[str, Any], ids: set[Any], size_hw: tuple[float, float]) -> tuple[float, ...]:
+    def _row(self, annotation: Mapping[str, Any], ids: set[Any], frame: Frame) -> tuple[float, ...]:
         """Return the `_COLUMNS` values of an annotation, or raise a `Flaw` if it is invalid."""
-        identity, category, box = annotation.get("id"), annotation["category_id"], annotation["bbox"]
+        identity, given = annotation.get("id"), annotation["category_id"]
         if isinstance(identity, (list, dict)) or identity in ids:
             raise Flaw(f"the id {identity!r} occurs twice; expected unique ids", "repeated-id")
         if identity is not None:
             ids.add(identity)
-        if category not in self.label:
-            raise Flaw(f"category_id is {category!r}; there is no such category", "unknown-label")
-        if not are_four_numbers(box):
-            raise Flaw(f"bbox is {box!r}; expected four finite numbers: x, y, width, height")
-        checked = checked_box((box[0], box[1], box[0] + box[2], box[1] + box[3]), size_hw)
+        category = given if given in self.label else self._category_ids.find(given)
+        if category is None:
+            raise Flaw(f"category_id is {given!r}; there is no such category{self._category_ids.unknown(given)}", "unknown-label")
+        box = _box(annotation)
+        checked = checked_box((box[0], box[1], box[0] + box[2], box[1] + box[3]), frame.size_hw)
+        if frame.orientation != 1:
+            checked = frame.upright(checked)
+            left, top, right, bottom = frame.upright((box[0], box[1], box[0] + box[2], box[1] + box[3]))
+            box = [left, top, right - left, bottom - top]
         crowd, area = annotation.get("iscrowd", 0), annotation.get("area", box[2] * box[3])
         if not is_number(area) or area < 0 or crowd not in (0, 1):
             raise Flaw(f"area is {area!r} and iscrowd {crowd!r}; expected an area in square pixels, and 0 or 1")
@@ -243,4 +260,14 @@ class _Reader:
         self.faults.append(flaw.at(key, place, before=before, whole=True))
 
 
-SCHEMES.add("coco", Scheme("coco", open_coco, recognise, options=("json", "images")))
+def _box(annotation: Mapping[str, Any]) -> list[float]:
+    """Return the box (x, y, width, height) of an annotation, or that of its outline if it has none; raise a `Flaw` if it is invalid."""
+    box: list[float] = annotation.get("bbox") or []
+    if not box and annotation.get("segmentation"):
+        return box_of(annotation["segmentation"])
+    if not are_four_numbers(box):
+        raise Flaw(f"bbox is {box!r}; expected four finite numbers: x, y, width, height")
+    return box
+
+
+SCHEMES.add("coco", Scheme("coco", open_coco, recognise, options=("json", "images", "frame"), recognise_file=recognise_file))

@@ -17,7 +17,7 @@ from torchvision.transforms.v2 import functional as tvf
 from zoo.data.dataset import Dataset, Sample
 from zoo.errors import ImageError
 from zoo.images.preprocess import ImageBatch, Preprocess, to_chw
-from zoo.tasks.detection.data.coco import Outlines
+from zoo.tasks.detection.data.outlines import Outlines
 from zoo.tasks.detection.data.targets import Target, as_target
 from zoo.tasks.detection.training.recipe import DetectionRecipe
 
@@ -97,7 +97,7 @@ class Scene:
         return replace(self, image=moved["image"], boxes=moved["boxes"], masks=moved.get("masks"))
 
     def kept(self, visible: Tensor) -> Scene:
-        """Remove objects of which less than a tenth is visible, from the visible fraction of each object's area, [N], 0–1."""
+        """Remove objects of which less than a tenth is visible. `visible` [N] is the visible fraction of each object's area."""
         stays = visible >= _LEAST_VISIBLE
         return replace(
             self,

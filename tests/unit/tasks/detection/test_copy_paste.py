@@ -16,7 +16,7 @@ from zoo.data.dataset import Dataset, Sample
 from zoo.errors import DataError, InputError
 from zoo.images.preprocess import Preprocess
 from zoo.task.contract import get_task
-from zoo.tasks.detection.data.coco import Outlines
+from zoo.tasks.detection.data.outlines import Outlines
 from zoo.tasks.detection.training.augment import Augment, Scene, paste
 from zoo.tasks.detection.training.recipe import DetectionRecipe
 
