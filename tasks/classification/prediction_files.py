@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from zoo.data import tables
 from zoo.data.dataset import Dataset
+from zoo.data.names import nfc
 from zoo.errors import DataError, Fault, Flaw
 from zoo.evaluation import files
 from zoo.system.files import write_text
@@ -86,8 +87,8 @@ def _label(value: Any, position: Mapping[str, int]) -> Answer:
     """Convert a class name, or a class index if the value is an integer, to a prediction without probabilities."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(position):
         return np.array(value, np.int64)
-    if isinstance(value, str) and value.strip() in position:
-        return np.array(position[value.strip()], np.int64)
+    if isinstance(value, str) and nfc(value.strip()) in position:
+        return np.array(position[nfc(value.strip())], np.int64)
     names = list(position)
     raise Flaw(f"the label is {value!r}; expected one of {', '.join(names[:8])}{', …' if len(names) > 8 else ''}")
 
@@ -149,6 +150,7 @@ def _answer(entry: Mapping[str, Any], classes: tuple[str, ...]) -> Answer:
     if len(kinds) != 1:
         raise Flaw(f"has {' and '.join(kinds) or 'no prediction'}; expected one of logits, probabilities or label")
     value = entry[kinds[0]]
+    value = {nfc(str(name)): number for name, number in value.items()} if isinstance(value, dict) else value
     if kinds == ["label"]:
         return _label(value, {name: index for index, name in enumerate(classes)})
     if not isinstance(value, dict) or set(value) != set(classes):

@@ -10,6 +10,7 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo.data.names import nfc
 from zoo.errors import Fault, ImageError, InputError
 from zoo.images import decoding as images
 
@@ -164,4 +165,4 @@ def from_sequence(data: object) -> Dataset:
     repeated = len(records) - len({record.key for record in records})
     if repeated:
         raise InputError(f"{repeated} samples have the same key as another sample; keys must be unique")
-    return Dataset(f"{len(records)} samples", tuple(records), tuple(getattr(data, "classes", ())))
+    return Dataset(f"{len(records)} samples", tuple(records), tuple(nfc(str(name)) for name in getattr(data, "classes", ())))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from zoo.data.links import Links
-from zoo.data.names import Disk
+from zoo.data.names import Disk, nfc
 from zoo.errors import DataError, Fault, Flaw
 from zoo.images import decoding, headers
 
@@ -227,7 +227,7 @@ class PictureRoot:
         if not stat.S_ISREG(mode):
             raise Flaw(f"{text!r} isn't a file", "no-picture")
         key = inside or os.path.relpath(place if self._links.holds(place) else real, self._real)
-        return key.replace(os.sep, "/"), self.folder / key
+        return nfc(key.replace(os.sep, "/")), self.folder / key
 
     def holds(self, path: Path) -> bool:
         """Return whether a path is the dataset folder or within it, or is reached through a link that is followed."""

@@ -195,6 +195,12 @@ def keep_labelled(records: Sequence[Record], new_index: Sequence[int | None]) ->
     return [replace(record, target=index) for record, index in moved if index is not None]
 
 
+def _normal(records: Sequence[Record]) -> list[Record]:
+    """Return records with keys in normal form, or unchanged if two keys would be equal."""
+    kept = [record if record.key.isascii() else replace(record, key=nfc(record.key)) for record in records]
+    return kept if len({record.key for record in kept}) == len({record.key for record in records}) else list(records)
+
+
 def finish(
     ref: DataRef,
     records: Sequence[Record],
@@ -206,7 +212,7 @@ def finish(
 ) -> Dataset:
     """Create the dataset from its records, apply the options `classes` and `limit`, and raise or store the faults.
 
-    Every scheme calls this function last.
+    Every scheme calls this function last. Keys and class names are brought to Unicode's normal form C.
 
     Args:
         ref: parsed dataset string.
@@ -225,7 +231,7 @@ def finish(
     if faults and on_error == "raise":
         remedy = 'Fix them, or skip them with --skip-bad (on_error="skip").'
         raise DataError(f"data {ref.text!r}: {counted(len(faults), 'error')} in the annotations:", faults, remedy)
-    kept, names = list(records), tuple(map(nfc, classes))
+    kept, names = _normal(records), tuple(map(nfc, classes))
     if ref.classes is not None:
         for name in ref.classes:
             if name not in names:

@@ -53,6 +53,7 @@ def rows(path: Path, required: Sequence[str], optional: Sequence[str], faults: l
     wanted = (*required, *optional)
     cells = _parquet(path, wanted) if path.suffix.lower() == ".parquet" else _text(path)
     line, header = next(cells, ("", []))
+    header = [nfc(name) for name in header]
     missing = [name for name in required if name not in header]
     if missing:
         found = ", ".join(repr(name) for name in header[:12]) or "nothing"

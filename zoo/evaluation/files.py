@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+from zoo.data.names import nfc
 from zoo.errors import DataError, Fault, Flaw, InputError
 from zoo.system.files import write_atomic
 from zoo.system.wording import counted
@@ -36,7 +37,7 @@ def collect(path: Path, keys: Sequence[str], entries: Iterable[tuple[str, str, A
     found: dict[str, Answer] = {}
     first_at: dict[str, str] = {}
     for place, text, answer in entries:
-        key = wanted.get(text.strip())
+        key = wanted.get(nfc(text.strip()))
         if key is None:
             faults.append(Fault(place, f"the dataset has no image {text!r}"))
         elif key in first_at:
@@ -63,14 +64,14 @@ def suffix_of(path: Path, suffixes: Sequence[str], whose: str) -> str:
 
 
 def by_text(names: Sequence[str], what: str, path: Path) -> dict[str, str]:
-    """Return a dict from stripped names to original names, because tables lose leading and trailing spaces.
+    """Return a dict from stripped names in normal form to original names, because tables lose leading and trailing spaces.
 
     Args:
         names: keys or class names. If two are equal after stripping, an `InputError` is raised.
         what: kind of object that is named, for the error message ("images", "classes").
         path: the file, for the error message.
     """
-    found = {name.strip(): name for name in names}
+    found = {nfc(name.strip()): name for name in names}
     if len(found) < len(names):
         raise InputError(f"{path}: some {what} have names that are equal or differ only in leading or trailing spaces; rename them")
     return found

@@ -9,6 +9,7 @@ from typing import Any
 
 from zoo.backbones import BACKBONES, Backbone, BackboneDefinition
 from zoo.data.classes import unnamed
+from zoo.data.names import nfc
 from zoo.errors import InputError
 from zoo.models.config import ModelConfig
 from zoo.models.model import Model
@@ -124,14 +125,14 @@ def build(
 def _class_names(classes: Sequence[str] | None, num_classes: int | None, weights: Weights | None, task: Task) -> tuple[str, ...]:
     """Return `classes`, or else those of the weights if `num_classes` agrees, or else `num_classes` indices, or else the task's default."""
     if classes is not None:
-        names = tuple(str(name) for name in classes)
+        names = tuple(nfc(str(name)) for name in classes)
         if isinstance(classes, str) or len(set(names)) < len(names) or not names:
             raise InputError(f"classes is {classes!r}; expected a list of unique names")
         if num_classes not in (None, len(names)):
             raise InputError(f"num_classes is {num_classes} but classes has {len(names)} names")
         return names
     if weights is not None and weights.task == task.name and num_classes in (None, weights.num_classes):
-        return weights.classes or unnamed(weights.num_classes)
+        return tuple(map(nfc, weights.classes)) or unnamed(weights.num_classes)
     if num_classes is not None:
         if num_classes < 0 or (num_classes == 0 and task.building.default_classes()):
             raise InputError(f"num_classes is {num_classes}; expected 1 or more")

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from zoo.data.names import nfc
 from zoo.errors import InputError
 from zoo.images.preprocess import Preprocess
 
@@ -46,7 +47,7 @@ class ModelConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
         """Restore the configuration from model.json."""
         preprocess = Preprocess.from_dict(values["preprocess"])
-        return cls(**{**values, "classes": tuple(values["classes"]), "preprocess": preprocess})
+        return cls(**{**values, "classes": tuple(map(nfc, values["classes"])), "preprocess": preprocess})
 
 
 def read_description(folder: Path) -> tuple[ModelConfig, dict[str, Any], dict[str, Any] | None]:

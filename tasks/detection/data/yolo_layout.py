@@ -124,7 +124,7 @@ def _orphans(layout: Layout, source: Path, pictures: Mapping[str, Path]) -> list
         return []
     known = {label_key(picture) for picture in pictures}
     files = sorted(file for file in label_files(layout.folders, labels) if file.name != "classes.txt")
-    keys = [file.relative_to(root).as_posix() for file in files]
+    keys = [nfc(file.relative_to(root).as_posix()) for file in files]
     return [Fault(key, "labels without an image", kind="no-picture") for key in keys if key not in known]
 
 

@@ -67,7 +67,7 @@ def _objects(root: PictureRoot, key: str, size_hw: tuple[int, int], classes: int
     """Return the boxes, xyxy in pixels, and the labels of one image, and add invalid lines to `faults`."""
     boxes: list[Box] = []
     labels: list[int] = []
-    if not os.path.lexists(root.folder / key):
+    if not os.path.lexists(root.disk.find(root.folder / key)):
         return boxes, labels
     try:
         lines = root.find(key, annotation=True)[1].read_bytes().decode("utf-8-sig").splitlines()

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.data.dataset import Dataset
+from zoo.data.names import nfc
 from zoo.errors import DataError, Fault, Flaw, InputError
 from zoo.system.files import write_text
 from zoo.system.memory import no_collector
@@ -111,7 +112,7 @@ class _Names:
         missing = [name for name in _NEEDED if not isinstance(entry, dict) or name not in entry]
         if missing:
             raise Flaw(f"has no {' and no '.join(missing)}; expected {', '.join(_NEEDED)}")
-        picture, category, box, score = (entry[name] for name in _NEEDED)
+        picture, category, box, score = (nfc(entry[name]) if isinstance(entry[name], str) else entry[name] for name in _NEEDED)
         if not _is_name(picture) or picture not in self.pictures:
             raise Flaw(f"image_id is {picture!r}; the dataset has no such image")
         if not _is_name(category) or category not in self.labels:
