@@ -189,6 +189,7 @@ class PictureRoot:
         self.disk = Disk()
         self._real = os.path.realpath(folder)
         self._links = Links(folder, rule)
+        self._refused: dict[str, str] = {}  # by folder, for `file`
         self._parents: dict[str, tuple[str, str | None]] = {}  # real path, and path relative to `folder` as in `_inside`
 
     def find(self, text: str, base: Path | None = None, *, annotation: bool = False) -> tuple[str, Path]:
@@ -228,6 +229,27 @@ class PictureRoot:
             raise Flaw(f"{text!r} isn't a file", "no-picture")
         key = inside or os.path.relpath(place if self._links.holds(place) else real, self._real)
         return nfc(key.replace(os.sep, "/")), self.folder / key
+
+    def file(self, path: Path) -> Path | None:
+        """Return the file at a path, as its name is spelt on disk; None if there is none.
+
+        Raises:
+            Flaw: the path is a link that leads nowhere, or contains one that isn't followed.
+        """
+        place = self.disk.find(path)
+        parent = os.path.dirname(place)
+        try:
+            mode = os.lstat(place).st_mode
+            if parent not in self._refused:
+                self._refused[parent] = self._links.refusal(os.path.relpath(parent, self.folder))
+            reason = self._refused[parent] or (self._links.refusal_of(place) if stat.S_ISLNK(mode) else "")
+        except (OSError, ValueError):  # the name may be too long, or contain a null character
+            return None
+        if not reason and stat.S_ISLNK(mode) and not os.path.exists(place):
+            reason = f"is a link to {os.readlink(place)}, which can't be followed"
+        if reason:
+            raise Flaw(f"{os.path.relpath(place, self.folder)!r} {reason}", "link")
+        return Path(place) if os.path.isfile(place) else None
 
     def holds(self, path: Path) -> bool:
         """Return whether a path is the dataset folder or within it, or is reached through a link that is followed."""

@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from zoo.data.folders import PictureRoot
+
 
 def tails(text: str) -> list[str]:
     r"""Return the ends of a Windows or POSIX path, longest first, with slashes; they never lead out of the folder they are joined to.
@@ -25,10 +27,13 @@ def tails(text: str) -> list[str]:
 
 
 class MovedFiles:
-    """Finds files by the ends of their paths. Which folders exist is kept, so that large datasets need few disk accesses."""
+    """Finds files by the ends of their paths. Which folders exist is kept, so that large datasets need few disk accesses.
 
-    def __init__(self, folders: Sequence[Path]) -> None:
-        self._folders = folders
+    Links are followed as in `PictureRoot.file`, whose `Flaw` is raised.
+    """
+
+    def __init__(self, folders: Sequence[Path], root: PictureRoot) -> None:
+        self._folders, self._root = folders, root
         self._exists: dict[str, bool] = {}
 
     def find(self, text: str) -> tuple[str, Path] | None:
@@ -36,11 +41,11 @@ class MovedFiles:
         for tail in tails(text):
             parent = os.path.dirname(tail)
             for folder in self._folders:
-                if self._is_folder(os.path.join(folder, parent)) and os.path.isfile(folder / tail):
-                    return tail, folder / tail
+                if self._is_folder(os.path.join(folder, parent)) and (found := self._root.file(folder / tail)) is not None:
+                    return tail, found
         return None
 
     def _is_folder(self, path: str) -> bool:
         if path not in self._exists:
-            self._exists[path] = os.path.isdir(path)
+            self._exists[path] = os.path.isdir(self._root.disk.find(path))
         return self._exists[path]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from array import array
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -16,14 +15,16 @@ from typing import Any
 import numpy as np
 
 from zoo.data.dataset import Dataset, OnError, Record
+from zoo.data.folders import PictureRoot
 from zoo.data.formats import DataRef, Scheme, finish
 from zoo.data.moved import MovedFiles
+from zoo.data.names import nfc
 from zoo.errors import Box, DataError, Fault, Flaw, ImageError
 from zoo.images import decoding
 from zoo.system.wording import counted
 from zoo.tasks.detection.data.coco import NumberedDataset, annotation_of, are_four_numbers, is_number, read_lists
 from zoo.tasks.detection.data.coco_layout import find_file, find_folders, find_root, recognise, recognise_file
-from zoo.tasks.detection.data.frames import Annotated, Frame, find_frames
+from zoo.tasks.detection.data.frames import Annotated, Frame, Frames, find_frames
 from zoo.tasks.detection.data.ids import Ids
 from zoo.tasks.detection.data.outlines import box_of
 from zoo.tasks.detection.data.targets import Target, checked_box, keep_classes, safe_name
@@ -48,12 +49,20 @@ def open_coco(ref: DataRef, on_error: OnError) -> Dataset:
     file = find_file(ref, root)
     content = read_lists(ref.text, file)
     first = str(content["images"][0]["file_name"]) if content["images"] else ""
-    folders = find_folders(ref, root, file, lambda folder: bool(first) and MovedFiles([folder]).find(first) is not None)
-    reader = _Reader(ref, root, file, folders, content)
+    source = PictureRoot(root, ref.links)
+    folders = find_folders(ref, root, file, lambda folder: bool(first) and _holds(folder, first, source))
+    reader = _Reader(ref, root, file, folders, source, content)
     dataset = finish(ref, reader.records(), reader.classes, reader.faults, on_error, keep_classes, reader.notes)
     category_ids = {category: reader.classes[label] for category, label in reader.label.items()}
-    turned = {key: frame.orientation for key, frame in reader.frames.items() if frame.orientation != 1}
+    turned = {key: frame.orientation for key, frame in reader.frames.frames.items() if frame.orientation != 1}
     return NumberedDataset(**vars(dataset), pictures=reader.listed, categories=category_ids, annotations=file, turned=turned)
+
+
+def _holds(folder: Path, name: str, source: PictureRoot) -> bool:
+    try:
+        return MovedFiles([folder], source).find(name) is not None
+    except Flaw:  # a link that isn't followed, which the reader reports
+        return True
 
 
 @dataclass
@@ -87,17 +96,18 @@ class _Reader:
     root: Path
     file: Path
     folders: list[Path]
+    source: PictureRoot
     content: Mapping[str, list[Any]]
     faults: list[Fault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.name = self.file.relative_to(self.root).as_posix() if self.file.is_relative_to(self.root) else str(self.file)
-        self.frames: dict[str, Frame] = {}
+        self.frames = Frames()
         self.listed: dict[Any, str] = {}
         categories = sorted(self._categories(), key=lambda category: (isinstance(category["id"], str), category["id"]))
         self.label = {category["id"]: index for index, category in enumerate(categories)}
-        self.classes = tuple(str(category["name"]) for category in categories)
+        self.classes = tuple(nfc(str(category["name"])) for category in categories)
         self._category_ids = Ids("category_id", self.label, "categories")
         for kind, values in (("ids", [category["id"] for category in categories]), ("names", self.classes)):
             repeated = [str(value) for value, count in Counter(values).items() if count > 1]
@@ -123,29 +133,31 @@ class _Reader:
         """Return one record per valid image."""
         pictures = dict(self._pictures())
         self._image_ids = Ids("image_id", self.listed, "images")
-        frames = find_frames(self.ref, list(pictures.values()), partial(self._boxes_in, pictures))
+        self.frames = find_frames(self.ref, list(pictures.values()), partial(self._boxes_in, pictures))
         for image_id, picture in list(pictures.items()):
-            if picture.key in frames.flaws:
-                self._lost(picture.key, frames.flaws[picture.key], f"image id {image_id}")
+            if picture.key in self.frames.flaws:
+                self._lost(picture.key, self.frames.flaws[picture.key], f"image id {image_id}")
                 del pictures[image_id]
-        self.frames = frames.frames
         boxes = self._boxes(pictures)
         records = []
         for image_id, picture in pictures.items():
-            height, width = self._frame(picture).upright_hw
-            records.append(Record(picture.key, picture.path, boxes.pop(image_id).target(), None if height == math.inf else (height, width)))
-        self.notes += [*frames.notes, *self._image_ids.notes, *self._category_ids.notes]
+            records.append(Record(picture.key, picture.path, boxes.pop(image_id).target(), self.frames.size_hw(picture)))
+        self.notes += [*self.frames.notes, *self._image_ids.notes, *self._category_ids.notes]
         return records
 
     def _pictures(self) -> Iterator[tuple[Any, Annotated]]:
         """Yield the id of each valid image with its key, its file, and its annotated size."""
         ids: set[Any] = set()
         keys: set[str] = set()
-        moved = MovedFiles(self.folders)
+        moved = MovedFiles(self.folders, self.source)
         ends: dict[str, str] = {}  # keys by file name, of those that aren't the file name
         for image in self.content["images"]:
-            name = str(image["file_name"])
-            key, found = self._locate(name, moved)
+            name = nfc(str(image["file_name"]))
+            try:
+                key, found = self._locate(name, moved)
+            except Flaw as flaw:
+                key, found = name, None
+                self._lost(name, flaw)
             self.listed.setdefault(image["id"], key)
             if image["id"] in ids or key in keys:
                 twice = Flaw("the id or the file name occurs twice; expected unique ones", "repeated-id")
@@ -163,11 +175,11 @@ class _Reader:
             self.notes.append(f"{counted(len(ends), 'image')} found by the end of the path in file_name, such as {name!r} as {key!r}")
 
     def _locate(self, name: str, moved: MovedFiles) -> tuple[str, Path | None]:
-        """Return the key and the file of an image; None, and an error, if there is no such file."""
+        """Return the key and the file of an image; None, and an error, if there is no such file. A link may raise a `Flaw`."""
         safe = safe_name(name)
         for folder in self.folders if safe else ():
-            if os.path.isfile(folder / name):  # unlike Path.is_file, returns False for a name that is too long
-                return name, folder / name
+            if (exact := self.source.file(folder / name)) is not None:
+                return name, exact
         if (found := moved.find(name)) is not None:
             return found
         if safe and not self.ref.pictures:
@@ -188,10 +200,6 @@ class _Reader:
         except ImageError as error:
             self._lost(key, Flaw(error.reason, error.kind))
             return None
-
-    def _frame(self, picture: Annotated) -> Frame:
-        stated = picture.header.size_hw if picture.header else picture.stated_hw
-        return self.frames.get(picture.key) or Frame(stated or _ENDLESS)
 
     def _boxes_in(self, pictures: Mapping[Any, Annotated], keys: Collection[str]) -> Iterator[tuple[str, Box]]:
         """Yield the key and the box (xyxy) of every annotation of some images."""
@@ -219,7 +227,7 @@ class _Reader:
                 stray = Flaw(f" is for image_id {given!r}, which is not in images{self._image_ids.unknown(given)}", "no-picture")
                 self.faults.append(stray.at(self.name, place, before=place))
                 continue
-            frame = self._frame(pictures[image_id]) if image_id in pictures else Frame(_ENDLESS)
+            frame = self.frames.of(pictures[image_id]) if image_id in pictures else Frame(_ENDLESS)
             try:
                 boxes[image_id].rows.extend(self._row(annotation, ids, frame))
             except Flaw as flaw:
