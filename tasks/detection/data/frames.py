@@ -6,6 +6,7 @@ others the upright one, and a few write the size of one with the boxes of the ot
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,6 +65,16 @@ class Frames:
     flaws: dict[str, Flaw] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
+    def of(self, image: Annotated) -> Frame:
+        """Return the frame of an image; its size is infinite if it isn't known."""
+        stated = image.header.size_hw if image.header else image.stated_hw
+        return self.frames.get(image.key) or Frame(stated or (math.inf, math.inf))
+
+    def size_hw(self, image: Annotated) -> Size | None:
+        """Return the size of the upright image; None if it isn't known."""
+        height, width = self.of(image).upright_hw
+        return None if height == math.inf else (int(height), int(width))
+
 
 @dataclass(eq=False)
 class _Photo:
@@ -104,8 +115,8 @@ class _Photo:
     def flaw(self) -> Flaw:
         """Return the flaw of boxes in the stored frame, or in a frame that can't be told."""
         stated = "its annotation is for" if self.annotated.stated_hw else "its annotation fits"
-        photo = f"the upright photo (EXIF orientation {self.orientation}) has {_shown(self.upright_hw)}"
-        reason = f"{stated} the stored picture of {_shown(self.stored_hw)} pixels, but {photo}"
+        photo = f"the upright photo (EXIF orientation {self.orientation}) has {shown(self.upright_hw)}"
+        reason = f"{stated} the stored picture of {shown(self.stored_hw)} pixels, but {photo}"
         if self.only_stored:
             return Flaw(f"{reason}. Its boxes fit only the stored one: convert them with ?frame=stored", "wrong-size")
         fit = "fit both" if self.fits_stored and self.fits_upright else "fit only the upright one" if self.fits_upright else "fit neither"
@@ -195,7 +206,7 @@ def _tell(answer: Frames, photos: Sequence[_Photo]) -> None:
     if told := [photo for photo in photos if photo.states == "upright"]:
         answer.notes.append(f"{_photos(told)}: annotated in the upright frame, as their annotated size shows")
     if swapped := [photo for photo in photos if photo.states == "stored" and photo.boxes]:
-        sizes = f"{_shown(swapped[0].stored_hw)}, upright {_shown(swapped[0].upright_hw)}"
+        sizes = f"{shown(swapped[0].stored_hw)}, upright {shown(swapped[0].upright_hw)}"
         answer.notes.append(f"{_photos(swapped)}: annotated with the size of the stored picture ({sizes}), but in the upright frame")
     if free := [photo for photo in photos if not photo.states]:
         answer.notes.append(
@@ -212,5 +223,6 @@ def _fits(box: Box, size_hw: Size) -> bool:
     return min(left, top) >= -TOLERANCE and right <= size_hw[1] + TOLERANCE and bottom <= size_hw[0] + TOLERANCE
 
 
-def _shown(size_hw: Size) -> str:
-    return f"{size_hw[1]}×{size_hw[0]}"
+def shown(size_hw: Size | None) -> str:
+    """Return a size as width×height, for messages; None for a size that isn't stated."""
+    return "missing" if size_hw is None else f"{size_hw[1]}×{size_hw[0]}"

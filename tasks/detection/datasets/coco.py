@@ -147,23 +147,21 @@ class _Reader:
 
     def _pictures(self) -> Iterator[tuple[Any, Annotated]]:
         """Yield the id of each valid image with its key, its file, and its annotated size."""
-        ids: set[Any] = set()
         keys: set[str] = set()
         moved = MovedFiles(self.folders, self.source)
         ends: dict[str, str] = {}  # keys by file name, of those that aren't the file name
         for image in self.content["images"]:
             name = nfc(str(image["file_name"]))
+            repeated, key, found = image["id"] in self.listed, name, None
             try:
-                key, found = self._locate(name, moved)
+                key, found = (name, None) if repeated else self._locate(name, moved)
             except Flaw as flaw:
-                key, found = name, None
                 self._lost(name, flaw)
             self.listed.setdefault(image["id"], key)
-            if image["id"] in ids or key in keys:
+            if repeated or key in keys:
                 twice = Flaw("the id or the file name occurs twice; expected unique ones", "repeated-id")
                 self._lost(key, twice, f"image id {image['id']}")
                 continue
-            ids.add(image["id"])
             keys.add(key)
             if key != name:
                 ends[name] = key

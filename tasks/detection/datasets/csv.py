@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from zoo.data import tables
@@ -12,6 +14,8 @@ from zoo.data.folders import PictureRoot
 from zoo.data.formats import DataRef, Scheme, finish
 from zoo.errors import Box, Fault, Flaw, ImageError
 from zoo.images import decoding
+from zoo.images.headers import Header
+from zoo.tasks.detection.data.frames import Annotated, Frames, Size, find_frames
 from zoo.tasks.detection.data.targets import area_of, checked_box, keep_classes, target_of
 from zoo.tasks.detection.datasets import SCHEMES
 
@@ -26,18 +30,25 @@ class _Picture:
     """Annotations of one image, collected from its rows."""
 
     file: Path
-    size_hw: tuple[int, int]  # in pixels
+    header: Header
     place: str  # place of the image's first row in the table, for messages
     chosen: bool  # whether the image is in the requested split
-    objects: list[_Object] = field(default_factory=list)
+    objects: list[tuple[str, Size | None, _Object]] = field(default_factory=list)  # line, stated size, and object of each row
+
+    @property
+    def stated_hw(self) -> Size | None:
+        """Size that the rows state; None if they state none, or different ones, which are sizes of boxes then."""
+        sizes = {stated for _, stated, _ in self.objects}
+        return sizes.pop() if len(sizes) == 1 else None
 
 
 def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
-    """Open a table of boxes, xyxy in pixels of the upright image. A row with only a path stands for an image without objects.
+    """Open a table of boxes, xyxy in pixels. A row with only a path stands for an image without objects.
 
     Paths are relative to the table's folder, or to `root=`. The classes are those of the whole table, sorted, or in the order of a
     `classes.txt` next to the table. Images are in the order of their first rows. The optional columns iscrowd, difficult (0 or 1) and area
-    (in square pixels, by default the area of the box) have the same meaning as in COCO and VOC.
+    (in square pixels, by default the area of the box) have the same meaning as in COCO and VOC. Boxes are in the frame of the upright
+    image; the columns width and height, and `frame=`, are as in `find_frames`.
     """
     table = ref.file()
     root = PictureRoot(ref.root_folder() or table.parent, ref.links)
@@ -51,18 +62,45 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
             faults.append(row.fault(flaw, whole=True))
             continue
         try:
-            picture.objects += _objects(row, picture.size_hw)
+            picture.objects += [(row.line, _stated(row), each) for each in _objects(row)]
         except Flaw as flaw:
             faults.append(row.fault(flaw))
     splits.check()
-    classes = in_order(sorted({name for picture in pictures.values() for _, name, *_ in picture.objects}), table.parent)
+    sized = not all(_states_box(picture) for picture in pictures.values())
+    images = {key: Annotated(key, each.file, each.stated_hw if sized else None, each.header) for key, each in pictures.items()}
+    frames = find_frames(ref, list(images.values()), partial(_boxes_of, pictures))
+    objects = {key: list(_checked(images[key], picture, frames, table, faults)) for key, picture in pictures.items()}
+    classes = in_order(sorted({name for found in objects.values() for _, name, *_ in found}), table.parent)
     label = {name: index for index, name in enumerate(classes)}
     records = []
     for key, picture in pictures.items():
-        if picture.chosen:
-            target = target_of([(box, label[name], crowd, difficult, area) for box, name, crowd, difficult, area in picture.objects])
-            records.append(Record(key, picture.file, target, picture.size_hw))
-    return finish(ref, records, classes, faults, on_error, keep_classes)
+        if picture.chosen and key not in frames.flaws:
+            target = target_of([(box, label[name], crowd, difficult, area) for box, name, crowd, difficult, area in objects[key]])
+            records.append(Record(key, picture.file, target, frames.size_hw(images[key])))
+    return finish(ref, records, classes, faults, on_error, keep_classes, frames.notes)
+
+
+def _boxes_of(pictures: Mapping[str, _Picture], keys: Collection[str]) -> Iterator[tuple[str, Box]]:
+    yield from ((key, box) for key in keys for _, _, (box, *_) in pictures[key].objects)
+
+
+def _states_box(picture: _Picture) -> bool:
+    """Return whether the columns width and height are those of the boxes."""
+    boxes = [(stated, box) for _, stated, (box, *_) in picture.objects if stated is not None]
+    return all(abs(box[2] - box[0] - width) <= 1 and abs(box[3] - box[1] - height) <= 1 for (height, width), box in boxes)
+
+
+def _checked(image: Annotated, picture: _Picture, frames: Frames, table: Path, faults: list[Fault]) -> Iterator[_Object]:
+    """Yield the valid objects of an image, in the upright frame, and add invalid ones to `faults`."""
+    if image.key in frames.flaws:
+        faults.append(frames.flaws[image.key].at(picture.place, before=f"{image.key}: ", whole=True))
+        return
+    frame = frames.of(image)
+    for line, _, (box, *rest) in picture.objects:
+        try:
+            yield frame.upright(checked_box(box, frame.size_hw)), *rest
+        except Flaw as flaw:
+            faults.append(tables.Row(table, line, {}).fault(flaw))
 
 
 def _picture(row: tables.Row, root: PictureRoot, chosen: bool, pictures: dict[str, _Picture]) -> _Picture:
@@ -72,7 +110,7 @@ def _picture(row: tables.Row, root: PictureRoot, chosen: bool, pictures: dict[st
         key, file = root.find(key)
     if key not in pictures:
         try:
-            pictures[key] = _Picture(file, decoding.size(file), row.place, chosen)
+            pictures[key] = _Picture(file, decoding.header(file), row.place, chosen)
         except ImageError as error:
             raise Flaw(f"{key} {error.reason}", error.kind) from None
     if pictures[key].chosen != chosen:
@@ -80,23 +118,31 @@ def _picture(row: tables.Row, root: PictureRoot, chosen: bool, pictures: dict[st
     return pictures[key]
 
 
-def _objects(row: tables.Row, size_hw: tuple[int, int]) -> list[_Object]:
-    """Return the object of a row, or nothing if the row has no box."""
+def _stated(row: tables.Row) -> Size | None:
+    """Return the height and width that a row states."""
+    height, width = row.values.get("height", ""), row.values.get("width", "")
+    try:
+        return (int(float(height)), int(float(width))) if float(height) > 0 and float(width) > 0 else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _objects(row: tables.Row) -> list[_Object]:
+    """Return the object of a row, whose box isn't checked, or nothing if the row has no box."""
     given, name = [row.values[side] for side in _SIDES], row.values["label"]
     if not any(given) and not name:
         return []
     try:
-        sides = [float(side) for side in given]
+        left, top, right, bottom = map(float, given)
     except ValueError:
         numbers = ", ".join(map(repr, given))
         raise Flaw(f"{', '.join(_SIDES)} are {numbers}; expected four numbers, or all empty with an empty label") from None
-    box = checked_box(sides, size_hw)
     if not name:
         raise Flaw("the label is empty; expected the class of the box", "unknown-label")
     crowd, difficult, area = (row.values.get(mark, "") for mark in _MARKS)
     if crowd not in ("", "0", "1") or difficult not in ("", "0", "1"):
         raise Flaw(f"iscrowd is {crowd!r} and difficult {difficult!r}; expected 0 or 1")
-    return [(box, name, crowd == "1", difficult == "1", area_of(area))]
+    return [((left, top, right, bottom), name, crowd == "1", difficult == "1", area_of(area))]
 
 
 def _recognise(file: Path) -> str | None:
@@ -105,4 +151,4 @@ def _recognise(file: Path) -> str | None:
     return f"it is a table with the columns {', '.join(_COLUMNS)}"
 
 
-SCHEMES.add("csv", Scheme("csv", open_csv, options=("root",), recognise_file=_recognise))
+SCHEMES.add("csv", Scheme("csv", open_csv, options=("root", "frame"), recognise_file=_recognise))
