@@ -12,6 +12,7 @@ from zoo.data.folders import PictureRoot
 from zoo.data.formats import DataRef, Scheme, finish
 from zoo.errors import Box, DataError, Fault, Flaw, ImageError
 from zoo.images import decoding
+from zoo.tasks.detection.data.frames import Annotated, find_frames
 from zoo.tasks.detection.data.targets import as_target, checked_box, keep_classes
 from zoo.tasks.detection.data.yolo_layout import (
     YAML_NAMES,
@@ -34,21 +35,25 @@ def open_yolo(ref: DataRef, on_error: OnError) -> Dataset:
 
     A label line is `class cx cy w h`: class index, centre and size, as fractions of the upright image's width and height. As in
     Ultralytics, an image without a label file has no objects. Without `data.yaml` and `classes.txt`, the class names are the class
-    indices. `root=` sets the folder of the dataset, which otherwise follows from `data.yaml`.
+    indices. `root=` sets the folder of the dataset, which otherwise follows from `data.yaml`. `frame=` is as in `find_frames`.
     """
     layout = find_layout(ref)
     names = layout.names or _numbered(layout)
     faults: list[Fault] = []
-    records = []
+    images = []
     for key, file in list_pictures(layout, faults):
         try:
-            size_hw = decoding.size(file)
+            images.append(Annotated(key, file, None, decoding.header(file)))
         except ImageError as error:
             faults.append(Fault(key, error.reason, whole=True, kind=error.kind))
-            continue
-        boxes, labels = _objects(layout.root, label_key(key), size_hw, len(names), faults)
-        records.append(Record(key, file, as_target({"boxes": boxes, "labels": labels}, key), size_hw))
-    return finish(ref, records, names, faults, on_error, keep_classes, layout.folders.notes)
+    frames = find_frames(ref, images)
+    records = []
+    for image in images:
+        frame = frames.of(image)
+        boxes, labels = _objects(layout.root, label_key(image.key), frame.size_hw, len(names), faults)
+        target = as_target({"boxes": [frame.upright(box) for box in boxes], "labels": labels}, image.key)
+        records.append(Record(image.key, image.path, target, frames.size_hw(image)))
+    return finish(ref, records, names, faults, on_error, keep_classes, [*layout.folders.notes, *frames.notes])
 
 
 def _numbered(layout: Layout) -> tuple[str, ...]:
@@ -63,7 +68,7 @@ def _numbered(layout: Layout) -> tuple[str, ...]:
     return tuple(str(index) for index in range(highest + 1))
 
 
-def _objects(root: PictureRoot, key: str, size_hw: tuple[int, int], classes: int, faults: list[Fault]) -> tuple[list[Box], list[int]]:
+def _objects(root: PictureRoot, key: str, size_hw: tuple[float, float], classes: int, faults: list[Fault]) -> tuple[list[Box], list[int]]:
     """Return the boxes, xyxy in pixels, and the labels of one image, and add invalid lines to `faults`."""
     boxes: list[Box] = []
     labels: list[int] = []
@@ -87,7 +92,7 @@ def _objects(root: PictureRoot, key: str, size_hw: tuple[int, int], classes: int
     return boxes, labels
 
 
-def _object(values: Sequence[str], size_hw: tuple[int, int], classes: int) -> tuple[Box, int]:
+def _object(values: Sequence[str], size_hw: tuple[float, float], classes: int) -> tuple[Box, int]:
     """Return the box, xyxy in pixels, and the label of one line, or raise a `Flaw`."""
     if len(values) != 5:
         polygon = len(values) > 6 and len(values) % 2
@@ -130,4 +135,4 @@ def _recognise_file(file: Path) -> str | None:
     return "it is a YAML file with names and train, val or test" if "names" in content and {"train", "val", "test"} & set(content) else None
 
 
-SCHEMES.add("yolo", Scheme("yolo", open_yolo, _recognise, options=("root",), recognise_file=_recognise_file))
+SCHEMES.add("yolo", Scheme("yolo", open_yolo, _recognise, options=("root", "frame"), recognise_file=_recognise_file))
