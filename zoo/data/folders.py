@@ -253,8 +253,13 @@ class PictureRoot:
 
     def holds(self, path: Path) -> bool:
         """Return whether a path is the dataset folder or within it, or is reached through a link that is followed."""
+        reached = self._inside(os.fspath(path)) is not None and not self.refused_link(path)
+        return reached or self._links.holds(os.path.realpath(path))
+
+    def refused_link(self, path: Path) -> str:
+        """Return why a link of the dataset on a path isn't followed; "" if there is none."""
         inside = self._inside(os.fspath(path))
-        return self._links.holds(os.path.realpath(path)) or (inside is not None and not self._links.refusal(inside))
+        return "" if inside is None else self._links.refusal(inside)
 
     def spelt(self, path: Path) -> Path:
         """Return a path that the folder holds, as it is spelt if that stays within the folder, otherwise with links resolved."""
