@@ -15,6 +15,7 @@ from zoo.errors import InputError
 from zoo.images.preprocess import ImageBatch, Picture, as_float
 from zoo.models.config import ModelConfig
 from zoo.system.disk import save_tensors
+from zoo.system.threads import THREADS
 from zoo.task.head import AnyImages, Head, PooledBatch, PooledHead
 
 
@@ -121,6 +122,8 @@ class Model(nn.Module):
             head, pooled = self.head, images.to(self.device).pooled
             assert isinstance(head, PooledHead), "other heads need full feature maps"
             return head.answer(pooled) if targets is None else head.pooled_loss(pooled, targets)
+        if not self.training:
+            THREADS.adapt()
         batch = self.preprocess.batch(images).to(self.device)
         features = self.features(batch)
         return self.head(features, batch) if targets is None else self.head.loss(features, batch, targets)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 from collections.abc import Generator, Iterable
@@ -14,6 +13,7 @@ from torch import nn
 
 from zoo.errors import InputError
 from zoo.system.precision import Precision
+from zoo.system.threads import usable_cores
 
 T = TypeVar("T")
 
@@ -98,7 +98,7 @@ def pick_workers(workers: int | None, samples: int) -> int:
     By default, it is 0 for fewer than 500 samples, otherwise half of the cores (1 to 8), so that the other half is left to the network.
     """
     if workers is None:
-        return 0 if samples < 500 else min(8, max(1, _cores() // 2))
+        return 0 if samples < 500 else min(8, max(1, usable_cores() // 2))
     if workers < 0:
         raise InputError(f"workers is {workers}; expected 0 or more")
     return workers
@@ -109,11 +109,7 @@ def pick_decoding_threads() -> int:
 
     More threads would be idle. Only one image at a time can be decoded (see `zoo.images.stderr`), while another one is preprocessed.
     """
-    return min(2, max(1, _cores() // 2))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(2, max(1, usable_cores() // 2))
 
 
 def in_one_thread(batches: Iterable[T]) -> Generator[T]:

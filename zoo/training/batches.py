@@ -20,6 +20,7 @@ from zoo.models.model import Model
 from zoo.system.hardware import in_one_thread, pick_inference_precision, pick_workers
 from zoo.system.precision import Precision
 from zoo.system.processes import Processes
+from zoo.system.threads import THREADS
 from zoo.task.contract import Task
 from zoo.task.head import AnyBatch
 from zoo.task.metric import Scores
@@ -42,7 +43,7 @@ class RunData:
     alignment: Mapping[str, Any] | None = None  # JSON-serialisable description of how images were aligned before training
 
     def describe(self) -> dict[str, Any]:
-        """Return the contents of run.json. Except for versions, they must not change when a run is resumed."""
+        """Return the contents of run.json. Except for versions and threads, they must not change when a run is resumed."""
         return {
             "model": self.model.config.to_dict(),
             "data": self.dataset.name,
@@ -53,6 +54,7 @@ class RunData:
             "exact": self.reading.exact,
             "alignment": self.alignment,
             "processes": self.processes.count,
+            "threads": THREADS.adapt(),
             "versions": {"torch": torch.__version__, "timm": timm.__version__},
         }
 

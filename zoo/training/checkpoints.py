@@ -29,7 +29,7 @@ BEST = CHECKPOINTS / "best.pt"
 METRICS = "metrics.jsonl"
 MODEL = "model"
 RUN, RECIPE, LOCK = "run.json", "recipe.toml", ".lock"
-_NOTES = ("versions",)  # entries of run.json that may differ when a run is resumed
+_NOTES = ("versions", "threads")  # entries of run.json that may differ when a run is resumed
 
 
 class RunFolder:
@@ -94,6 +94,12 @@ class RunFolder:
             write_text(self.path / RECIPE, to_toml(recipe))
             if not started:
                 write_text(self.path / RUN, json.dumps(description, indent=2) + "\n")  # last, because this file marks the folder as a run
+
+    def threads(self) -> int | None:
+        """Return the number of threads with which the run was started, so that a resumed run rounds alike; None if it isn't known."""
+        path = self.path / RUN
+        count = _read(path, json.loads).get("threads") if path.is_file() else None
+        return count if isinstance(count, int) and count > 0 else None
 
     def _foreign(self) -> bool:
         """Return whether the folder contains files other than those of a run that was killed during its start."""

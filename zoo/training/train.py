@@ -22,6 +22,7 @@ from zoo.system.disk import storing, tensor_bytes
 from zoo.system.hardware import pick_device
 from zoo.system.processes import Processes, bound
 from zoo.system.progress import Progress
+from zoo.system.threads import THREADS
 from zoo.task.answers import Aligning
 from zoo.task.contract import Task, get_task
 from zoo.task.head import RememberingHead
@@ -132,7 +133,8 @@ def train(
             folder.open(inputs.describe(), recipe, resume, loop.checkpoint_bytes())
             if resume and not (folder.path / CHECKPOINT).is_file():
                 progress.say(f"{folder.path}: there is no checkpoint to resume from; starting a new run")
-        loop.run(folder)
+        with THREADS.held(folder.threads()):
+            loop.run(folder)
         model.metadata |= task.building.metadata(task.parse_options(model.config.options))  # an earlier threshold is no longer valid
         model.metadata |= {} if loop.scores is None else task.building.trained_metadata(loop.scores)
         model.metadata["training"] = inputs.summary(loop.history, loop.precision, loop.seconds)

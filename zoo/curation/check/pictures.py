@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import multiprocessing
-import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -22,6 +21,8 @@ from zoo.curation.check.findings import Finding
 from zoo.data.dataset import Image, Record
 from zoo.errors import ImageError
 from zoo.images import decoding, headers
+from zoo.images.header import FORMATS
+from zoo.system.threads import usable_cores
 
 TINY = 16  # pixels on the shorter side: smaller images cover less than half a cell at stride 32, and people can't label them
 _BLANK = 1.0  # standard deviation in grey levels: below it, an image has a single colour with compression noise
@@ -30,14 +31,6 @@ _CHUNK = 32  # images per work item of a process
 THUMB = 16  # pixels: side of a thumbnail, which has 256 bytes; enough to distinguish two images by their grey levels
 _DCT, _LOW = 32, 8  # sizes of the grey image and of the block of low frequencies for the perceptual hash
 
-_SUFFIXES = {
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "PNG": (".png",),
-    "WebP": (".webp",),
-    "BMP": (".bmp",),
-    "TIFF": (".tif", ".tiff"),
-    "PNM": (".pgm", ".ppm", ".pbm", ".pnm"),
-}
 _MODES = {"RGB": "colour", "YCbCr": "colour", "P": "colour", "L": "grey", "1": "black and white"}
 _MODES |= dict.fromkeys(("RGBA", "LA", "PA", "RGBa", "La"), "with transparency") | {"CMYK": "CMYK"}
 _MODES |= dict.fromkeys(("I;16", "I;16B", "I;16L", "I", "F"), "of more than 8 bits")
@@ -56,6 +49,7 @@ class Facts:
     spread: float = 0.0  # standard deviation of the grey thumbnail, in grey levels
     thumb: bytes = b""  # grey thumbnail, THUMB × THUMB bytes
     fault_kind: str = ""  # kind of the error, as in `Fault.kind`
+    note: str = ""  # what isn't read of the file, as in `Header.note`
 
     @property
     def blank(self) -> bool:
@@ -63,13 +57,16 @@ class Facts:
         return self.spread < _BLANK
 
 
-def look(source: Path | Image | Callable[[], Image]) -> Facts:
+def look(source: Path | Image | Callable[[], Image], bands: tuple[int, ...] | None = None) -> Facts:
     """Return the properties of the image of a record. `Facts.fault` contains the error of an unreadable image."""
     try:
         if not isinstance(source, Path):
-            return _facts(source() if callable(source) else source, "", "colour")
+            return _facts(Record("", source, None, bands=bands).load().image, "", "colour")
         data = decoding.load(source)
-        return _facts(decoding.decode(data, str(source)), headers.parse(data).format, _mode(data))
+        image, _ = decoding.Decoding(bands=bands).decode(data, str(source))
+        header = headers.parse(data)
+        note = header.note if bands is None else replace(header, assumed="").note
+        return replace(_facts(image, header.format, _mode(data)), note=note)
     except ImageError as error:
         return Facts(fault=error.reason, fault_kind=error.kind)
 
@@ -119,17 +116,17 @@ def look_at_all(records: Sequence[Record], workers: int | None = None) -> Iterat
     Image files are read in worker processes. Threads would not help, because only one image per process can be decoded at a time. Generated
     and in-memory images are read in this process, and with 0 workers all are. None uses one worker per core if there are many images.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = usable_cores()
     count = cores if workers is None else workers
-    files = [record.source for record in records if isinstance(record.source, Path)]
+    files = [(record.source, record.bands) for record in records if isinstance(record.source, Path)]
     if count < 1 or (workers is None and (cores < 2 or len(files) < _FEW)):
-        yield from (look(record.source) for record in records)
+        yield from (look(record.source, record.bands) for record in records)
         return
     # spawn: forking a process in which OpenCV or torch runs threads can hang; one thread: the processes already use all cores
     with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        read = pool.map(look, files, chunksize=_CHUNK)
+        read = pool.map(look, [path for path, _ in files], [bands for _, bands in files], chunksize=_CHUNK)
         for record in records:
-            yield next(read) if isinstance(record.source, Path) else look(record.source)
+            yield next(read) if isinstance(record.source, Path) else look(record.source, record.bands)
 
 
 def findings(keys: Sequence[str], names: Sequence[str], facts: Sequence[Facts]) -> Iterator[Finding]:
@@ -141,8 +138,10 @@ def findings(keys: Sequence[str], names: Sequence[str], facts: Sequence[Facts]) 
             yield Finding(fact.fault_kind, key, fact.fault)
             continue
         suffix = Path(name).suffix.lower()
-        if fact.format and suffix not in _SUFFIXES[fact.format]:
+        if fact.format and suffix not in FORMATS[fact.format]:
             yield Finding("wrong-extension", key, f"is a {fact.format} file, but its extension is {suffix or 'missing'}")
+        if fact.note:
+            yield Finding("assumed", key, f"has {fact.note}")
         if min(fact.size_hw) < TINY:
             yield Finding("tiny", key, f"is {fact.size_hw[1]}×{fact.size_hw[0]} pixels; too little detail below {TINY} pixels")
         if fact.mode != usual:
