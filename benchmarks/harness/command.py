@@ -19,6 +19,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 
 from zoo.errors import ZooError
+from zoo.system.console import print_anything
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -65,6 +66,7 @@ def benchmark(*flags: Flag) -> Callable[[Callable[[Flags], int]], Callable[..., 
 
         @functools.wraps(run)
         def main(argv: Sequence[str] | None = None) -> int:
+            print_anything()
             words = parser.parse_args(argv)
             try:
                 return run(words)

@@ -11,6 +11,7 @@ from zoo import __version__
 from zoo.cli.context import one_voice
 from zoo.cli.group import Command
 from zoo.errors import ImageError, InputError, ZooError
+from zoo.system.console import print_anything
 
 COMMANDS: dict[str, Command] = {
     "train": Command("fine-tune a model on your images", "zoo.cli.train:run", "zoo.cli.train:flags_of"),
@@ -65,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: command-line arguments after `zoo`; None for those of this process.
     """
+    print_anything()
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
     # a killed data loader process: torch raises this in a signal handler, which may interrupt any code, including the handlers in `_run`
