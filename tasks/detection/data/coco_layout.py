@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from zoo.data.formats import DataRef
+from zoo.data.splits import match_split
 from zoo.errors import DataError, InputError
 
 _OTHER_KINDS = re.compile(r"^(captions|person_keypoints|stuff|panoptic|image_info)_")
@@ -36,7 +37,8 @@ def find_file(ref: DataRef, root: Path) -> Path:
         return file
     candidates = _candidates(root)
     names = ", ".join(file.relative_to(root).as_posix() for file in candidates) or "none"
-    chosen = [file for file in candidates if ref.split is None or ref.split in _splits(root, file)]
+    split = ref.split and match_split(ref.split, dict.fromkeys(name for file in candidates for name in _splits(root, file)))
+    chosen = [file for file in candidates if ref.split is None or split in _splits(root, file)]
     if len(chosen) == 1:
         return chosen[0]
     if not candidates:
