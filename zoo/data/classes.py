@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from zoo.data.lists import read_lines
 from zoo.data.names import nfc, unique
 from zoo.errors import DataError
 from zoo.system.files import write_text
@@ -24,10 +25,7 @@ def in_order(found: Sequence[str], folder: Path) -> tuple[str, ...]:
     file, found = folder / FILE, unique(found)
     if not file.is_file():
         return tuple(found)
-    try:
-        names = [nfc(line.strip()) for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file} can't be read ({error})") from error
+    names = [nfc(name) for _, name in read_lines(file, keep_quotes=True)]
     if len(set(names)) < len(names):
         raise DataError(
             f"{file}: class {next(each for each in names if names.count(each) > 1)!r} is listed more than once; expected one class per line"

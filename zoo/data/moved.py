@@ -9,6 +9,8 @@ from pathlib import Path
 
 from zoo.data.folders import PictureRoot
 
+_LONGEST = 4096  # characters of a path; no file system has longer ones
+
 
 def tails(text: str) -> list[str]:
     r"""Return the ends of a Windows or POSIX path, longest first, with slashes; they never lead out of the folder they are joined to.
@@ -19,7 +21,7 @@ def tails(text: str) -> list[str]:
         >>> tails("pets/1.jpg")
         ['pets/1.jpg', '1.jpg']
     """
-    if "\0" in text:
+    if "\0" in text or len(text) > _LONGEST:
         return []
     parts = [part for part in re.split(r"[\\/]+", text.removeprefix("file://")) if part not in ("", ".")]
     start = max((place + 1 for place, part in enumerate(parts) if part == ".." or part.endswith(":")), default=0)

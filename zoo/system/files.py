@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import shutil
@@ -61,11 +62,12 @@ def remove_drafts(folder: Path) -> list[str]:
 
 
 def read_text(path: Path) -> str:
-    """Return the content of a UTF-8 file of a dataset; a byte order mark is removed. If that fails, raise a `DataError`."""
+    """Return the content of a text file of a dataset, in UTF-8, or in UTF-16 with a byte order mark. Raise a `DataError` if that fails."""
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        data = path.read_bytes()
+        return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not valid UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
+        raise DataError(f"{path} is not valid {error.encoding.upper()} ({error.reason} at byte {error.start}); save it as UTF-8") from None
     except OSError as error:
         raise DataError(f"can't read {path}: {error.strerror}") from None
 

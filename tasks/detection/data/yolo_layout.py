@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from zoo.data.folders import Folders, PictureRoot
 from zoo.data.formats import DataRef
+from zoo.data.lists import read_lines
 from zoo.data.names import nfc
 from zoo.data.splits import match_split, split_folder
 from zoo.errors import DataError, Fault, Flaw, InputError
-from zoo.system.files import read_text
 
 Fractions = tuple[float, float, float, float]
 
@@ -110,8 +110,7 @@ def _listed(file: Path, layout: Layout) -> list[tuple[str, str, str, Path]]:
     """
     if file.is_dir():
         return [(str(picture), "", picture.name, picture.parent) for picture in layout.folders.pictures(file)]
-    lines = [line.strip() for line in read_text(file).splitlines()]
-    numbered = [(f"line {number}", line) for number, line in enumerate(lines, 1) if line]
+    numbered = [(f"line {number}", line) for number, line in read_lines(file)]
     return [(f"{file} {place}", place, line, file.parent if line.startswith("./") else layout.root.folder) for place, line in numbered]
 
 
@@ -165,14 +164,16 @@ def _source(file: Path, split: str, text: Any, root: PictureRoot) -> Path:
     """
     if not isinstance(text, str) or "\0" in text:
         raise DataError(f"{file}: {split} is {text!r}; expected a folder, a .txt list, or a list of them")
-    for candidate in (text, text.removeprefix("../")):
-        path = root.folder / candidate
+    reason = f"is neither a folder nor a .txt list inside {root.folder}"
+    bases = dict.fromkeys((root.folder, file.parent))  # with root=, the entries may be relative to the file, as without it
+    for path in (base / candidate for base in bases for candidate in (text, text.removeprefix("../"))):
         try:
             if root.holds(path) and (path.is_dir() or (path.is_file() and path.suffix == ".txt")):
                 return root.spelt(path)
+            reason = root.refused_link(path) or reason
         except OSError:  # the name is too long
             continue
-    raise DataError(f"{file}: {split} is {text!r}, which is neither a folder nor a .txt list inside {root.folder}")
+    raise DataError(f"{file}: {split} is {text!r}, which {reason}")
 
 
 def _names(file: Path, content: Mapping[Any, Any]) -> tuple[str, ...]:
@@ -202,7 +203,7 @@ def _class_list(folder: Path) -> tuple[str, ...]:
     """Return the class names from `classes.txt`, which labelling tools write next to the folders or into `labels`; empty without it."""
     for file in (folder / "classes.txt", folder / "labels" / "classes.txt"):
         if file.is_file():
-            names = tuple(nfc(line.strip()) for line in read_text(file).splitlines() if line.strip())
+            names = tuple(nfc(name) for _, name in read_lines(file, keep_quotes=True))
             if not names or len(set(names)) < len(names):
                 raise DataError(
                     f"{file}: expected one class per line, without repetitions; got {len(names)} lines, {len(set(names))} of them different"

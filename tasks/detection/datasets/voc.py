@@ -71,15 +71,8 @@ class _Reader:
 
     def records(self, chosen: Sequence[Annotation]) -> list[Record]:
         """Return one record for each of the chosen annotations that is valid."""
-        records: dict[str, Record] = {}
-        for annotation in chosen:
-            record = self._record(annotation) if annotation.tree is not None else None
-            if record is not None and record.key in records:
-                reason = f"refers to the image {record.key}, which another annotation already uses"
-                self.faults.append(Fault(annotation.key, reason, whole=True, kind="repeated-id"))
-            elif record is not None:
-                records[record.key] = record
-        return list(records.values())
+        found = (self._record(annotation) for annotation in chosen if annotation.tree is not None)
+        return [record for record in found if record is not None]
 
     def _record(self, annotation: Annotation) -> Record | None:
         tree, path = annotation.tree, annotation.picture

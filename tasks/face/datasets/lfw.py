@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,13 +10,15 @@ from pathlib import Path
 from zoo.data.dataset import Dataset, OnError, Record
 from zoo.data.folders import PictureRoot
 from zoo.data.formats import DataRef, Scheme, finish
+from zoo.data.lists import read_lines, unquoted
 from zoo.errors import DataError, Fault, Flaw, UnknownNameError
 from zoo.images import decoding
 from zoo.registry import natural_key
-from zoo.system.files import read_text
 from zoo.tasks.face.datasets import SCHEMES
 from zoo.tasks.face.verification.pairs import Pair, PairedDataset
 
+_NAME = r"(\S+(?:\s+[^\s\d]\S*)*)"  # its words, of which only the first may begin with a digit
+_SPACED = re.compile(rf"{_NAME}\s+(\d+)\s+(?:{_NAME}\s+)?(\d+)")
 _FILES = {None: "pairs.txt", "train": "pairsDevTrain.txt", "test": "pairsDevTest.txt"}
 
 
@@ -61,7 +64,7 @@ def open_lfw(ref: DataRef, on_error: OnError) -> Dataset:
     if ref.split not in _FILES:
         raise UnknownNameError(f"split of {ref.text!r}:", str(ref.split), [split for split in _FILES if split])
     file = folder / _FILES[ref.split]
-    lines = [(number, line.strip()) for number, line in enumerate(read_text(file).split("\n"), 1) if line.strip()]
+    lines = read_lines(file)
     faults: list[Fault] = []
     header_line, folds, of_kind = _header(file, lines)
     pictures = _Pictures(PictureRoot(ref.root_folder() or folder, ref.links))
@@ -115,8 +118,9 @@ def _parsed(line: str) -> tuple[tuple[str, str], tuple[int, int], bool]:
     Raises:
         Flaw: the line is invalid.
     """
-    # in tab-separated lines, names may contain spaces
-    values = [value.strip() for value in line.split("\t")] if "\t" in line else line.split()
+    found = _SPACED.fullmatch(line) if "\t" not in line and len(line) < 1000 else None
+    values = [value for value in found.groups() if value] if found else line.split("\t") if "\t" in line else line.split()
+    values = [unquoted(value.strip()) for value in values]
     same = len(values) == 3
     first, second = (_number(value) for value in (values[1:] if same else values[1:4:2])) if len(values) in (3, 4) else (None, None)
     if first is None or second is None or not line.replace("\t", " ").isprintable():

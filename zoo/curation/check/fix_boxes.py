@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from xml.etree.ElementTree import Element, ParseError, tostring
+from xml.etree.ElementTree import Element, tostring
 
 from zoo.curation.check.examination import Examination
 from zoo.curation.check.pictures import Facts
+from zoo.data.voc.folder import Annotation, VocFolder
+from zoo.data.voc.splits import find_lists, read_list
 from zoo.errors import Box
 from zoo.system.files import write_text
 
@@ -135,44 +137,36 @@ def write_voc(examination: Examination, out: Path) -> Iterator[Change]:
     """Write cleaned copies of all VOC annotation files and image lists."""
     root = examination.opened.root
     assert root is not None
-    known = {Path(item.key).stem: (item.key, fact) for item, fact in zip(examination.opened.items, examination.facts, strict=True)}
-    kept: set[str] = set()
-    for file in sorted((root / "Annotations").glob("*.xml")):
-        name = f"Annotations/{file.name}"
-        if file.stem not in known:
+    known = {item.record.path: (item.key, fact) for item, fact in zip(examination.opened.items, examination.facts, strict=True)}
+    folder = VocFolder(root, examination.opened.links)
+    kept: set[Annotation] = set()
+    for annotation in folder.annotations:
+        name = annotation.key
+        if annotation.tree is None or annotation.picture not in known:
             yield Change("removed", name, "", "the image or the annotation file can't be read")
             continue
-        key, fact = known[file.stem]
+        key, fact = known[annotation.picture]
         if fact.fault:
             yield Change("removed", name, "", f"{key} {fact.fault}")
             continue
-        tree = _parse(file)
-        yield from _clean_voc(tree, name, fact.size_hw)
-        write_text(out / name, tostring(tree, encoding="unicode") + "\n")
-        kept.add(file.stem)
-    for file in sorted((root / "ImageSets" / "Main").glob("*.txt")):
+        yield from _clean_voc(annotation.tree, name, fact.size_hw)
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        write_text(out / name, tostring(annotation.tree, encoding="unicode") + "\n")
+        kept.add(annotation)
+    for file in (file for files in find_lists(root).values() for file in files):
         name = file.relative_to(root).as_posix()
-        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-        for number, line in enumerate(lines, start=1):
-            if line.split()[0] not in kept:
-                yield Change("removed", name, f"line {number}", f"{line.split()[0]} no longer has an annotation")
-        write_text(out / name, "".join(f"{line}\n" for line in lines if line.split()[0] in kept))
-
-
-def _parse(file: Path) -> Element:
-    from defusedxml.ElementTree import fromstring
-
-    try:
-        tree: Element = fromstring(file.read_bytes())
-    except ParseError as error:  # the reader parsed it successfully, so another process has changed it
-        raise OSError(f"{file} changed while it was being read: {error}") from error
-    return tree
+        lines = [(number, line, kept.issuperset(found) and bool(found)) for number, line, found in read_list(folder, file)]
+        for number, line, stays in lines:
+            if not stays:
+                yield Change("removed", name, f"line {number}", f"{line} no longer has an annotation")
+        write_text(out / name, "".join(f"{line}\n" for _, line, stays in lines if stays))
 
 
 def _clean_voc(tree: Element, name: str, size_hw: tuple[int, int]) -> Iterator[Change]:
     """Clean the objects in `tree` in place, and yield the changes."""
     seen: set[tuple[Any, ...]] = set()
-    for number, entry in enumerate(list(tree.findall("object")), start=1):
+    objects = [(parent, entry) for parent in tree.iter() for entry in parent.findall("object")]
+    for number, (holder, entry) in enumerate(objects, start=1):
         place, label = f"object {number}", (entry.findtext("name") or "").strip()
         sides = [entry.find(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
         try:
@@ -183,7 +177,7 @@ def _clean_voc(tree: Element, name: str, size_hw: tuple[int, int]) -> Iterator[C
         if not label or box is None or (label, box) in seen:
             why = "no name" if not label else what if box is None else "duplicate"
             yield Change("removed", name, place, f"box {list(given)} ({label or '?'}): {why}")
-            tree.remove(entry)
+            holder.remove(entry)
             continue
         seen.add((label, box))
         if what:

@@ -18,6 +18,7 @@ from zoo.data.dataset import Dataset, Record
 from zoo.data.folders import Folders
 from zoo.data.formats import DataRef, recognise
 from zoo.data.splits import split_kind
+from zoo.data.voc.splits import split_names as voc_splits
 from zoo.errors import Fault, InputError
 from zoo.task.contract import Task
 
@@ -80,7 +81,7 @@ def open_all(data: object, task: Task, say: Callable[[str], None] | None = None)
     path, whole = Path(ref.path).expanduser(), ref.split is None and ref.classes is None and ref.limit is None
     scheme = ref.scheme or recognise(ref, task.data.schemes, task.name, say)
     opened = Opened(data, scheme, path if path.exists() else None, whole, ref.links)
-    names = split_names(path) if ref.split is None else []
+    names = split_names(path, scheme) if ref.split is None else []
     refusal: InputError | None = None
     for split in ["", *names]:
         try:
@@ -145,12 +146,14 @@ def merged(items: Sequence[Item]) -> list[Item]:
 _YAML_SPLIT = re.compile(r"^(train|val|test)\s*:\s*\S", re.MULTILINE)
 
 
-def split_names(path: Path) -> list[str]:
+def split_names(path: Path, scheme: str) -> list[str]:
     """Detect the names of the splits of a dataset.
 
-    A split is a folder, a VOC image list, a COCO file, a key in `data.yaml`, an entry of a saved Hugging Face dataset, or a value in the
-    column split of a table. The VOC list `trainval` isn't a split, because it is the union of two splits.
+    A split is a folder, a list of a VOC dataset, a COCO file, a key in `data.yaml`, an entry of a saved Hugging Face dataset, or a value in
+    the column split of a table. The VOC list `trainval` isn't a split, because it is the union of two splits.
     """
+    if scheme == "voc" and path.is_dir():
+        return [name for name in voc_splits(path) if split_kind(name)]
     try:
         if path.is_file() and path.suffix.lower() in tables.SUFFIXES:
             return sorted({row.values["split"] for row in tables.rows(path, ("path",), ("split",), []) if row.values.get("split")})
@@ -165,7 +168,6 @@ def split_names(path: Path) -> list[str]:
         return []
     folders = Folders(path)
     names = [folder.name for folder in folders.subfolders(path)]
-    names += [file.stem for file in sorted((path / "ImageSets" / "Main").glob("*.txt"))]
     names += [file.stem.removeprefix("instances_") for file in sorted(path.glob("annotations/instances_*.json"))]
     names += [name for name in ("train", "test") if (path / f"pairsDev{name.title()}.txt").is_file()]
     names += [folder.name for folder in folders.subfolders(path / "images")] if (path / "images").is_dir() else []

@@ -18,8 +18,8 @@ from zoo.data.voc.parsing import looks_like_voc, parse
 from zoo.errors import Flaw
 from zoo.images import decoding
 
-_ANNOTATIONS = re.compile(r"annotations?|annos?|anns?|xmls?|labels?|bbox(es)?|bndbox(es)?", re.IGNORECASE)
-_PICTURES = re.compile(r"jpegimages|(images?|imgs?|pictures?|pics?|photos?|frames?|jpe?gs?)([ _-]?(set|files))?", re.IGNORECASE)
+ANNOTATIONS = re.compile(r"annotations?|annos?|anns?|xmls?|labels?|bbox(es)?|bndbox(es)?", re.IGNORECASE)
+PICTURES = re.compile(r"jpegimages|(images?|imgs?|pictures?|pics?|photos?|frames?|jpe?gs?)([ _-]?(set|files))?", re.IGNORECASE)
 _OTHERS = re.compile(r"segmentation.*|.*masks?|imagesets|.*thumb(nail)?s?", re.IGNORECASE)  # they may contain images, but no photos
 _START = 2000  # bytes that show the root element of an XML file
 _LOOKED = 60  # folders in which a dataset is recognised
@@ -46,7 +46,7 @@ class Annotation:
     @property
     def split(self) -> str | None:
         """Name of the folder that is a split and contains the file; None if there is none."""
-        return next((part for part in self.key.split("/")[:-1] if split_kind(part)), None)
+        return folder_split(self.key)
 
     @property
     def stem(self) -> str:
@@ -57,6 +57,11 @@ class Annotation:
     def file_name(self) -> str:
         """File name of the image as written in the annotation, by default the annotation's own name."""
         return text(self.tree, "filename") or self.file.stem if self.tree is not None else self.file.stem
+
+
+def folder_split(key: str) -> str | None:
+    """Return the first folder of a path that has the name of a split; None if there is none."""
+    return next((part for part in key.split("/")[:-1] if split_kind(part)), None)
 
 
 def text(element: Element, path: str) -> str:
@@ -82,7 +87,7 @@ class VocFolder:
         self._source = PictureRoot(self.root, self.rule)
         self._listings: dict[Path, _Listing] = {}
         self._places: dict[Path, list[Path]] = {}
-        self.annotations = [Annotation(file, file.relative_to(self.root).as_posix()) for file in self._files()]
+        self.annotations = [Annotation(file, file.relative_to(self.root).as_posix()) for file in annotation_files(self.walk)]
         for annotation in self.annotations:
             try:
                 annotation.tree = parse(self._source.find(annotation.key, annotation=True)[1].read_bytes())
@@ -98,16 +103,6 @@ class VocFolder:
         places = dict.fromkeys(annotation.picture.parent for annotation in chosen if annotation.picture is not None)
         beside = (picture for place in places for picture in self._listing(place).names.values())
         return [picture.relative_to(self.root).as_posix() for picture in beside if picture not in used]
-
-    def _files(self) -> list[Path]:
-        """Return all XML files of the folder of annotations, or of the dataset folder if there is no such folder."""
-        named = [folder for folder in self.walk.subfolders(self.root) if _ANNOTATIONS.fullmatch(folder.name)]
-        standard = [folder for folder in named if folder.name == "Annotations"]
-        for places in (standard, named, [self.root]):
-            found = [Path(file) for place in places for file in self.walk.files(place) if _is_xml(file)]
-            if found:
-                return sorted(found)
-        return []
 
     def _assign(self, annotations: Sequence[Annotation]) -> None:
         """Find the image of each annotation: by its `<filename>`, or by its own name where that is the better evidence."""
@@ -129,12 +124,22 @@ class VocFolder:
                 stale.append(annotation)
             if annotation.picture is None:
                 annotation.flaw = self._missing(annotation)
+        self._refuse_second(annotations)
         if stale:
             self.notes.append(f"annotations whose <filename> is another name, read with the image of their own name: {_shown(stale)}")
         if doubtful:
             self.notes.append(
                 f"annotations read with the image of their <filename>, although one of their own name exists: {_shown(doubtful)}"
             )
+
+    def _refuse_second(self, annotations: Sequence[Annotation]) -> None:
+        """Leave each image to the annotation of its name, or else to the first that refers to it."""
+        holders: dict[Path, Annotation] = {}
+        for annotation in sorted(annotations, key=lambda each: each.picture is None or nfc(each.picture.stem) != each.stem):
+            if annotation.picture is not None and holders.setdefault(annotation.picture, annotation) is not annotation:
+                key = annotation.picture.relative_to(self.root).as_posix()
+                annotation.flaw = Flaw(f"refers to the image {key}, which another annotation already uses", "repeated-id")
+                annotation.picture = None
 
     def _by_file_name(self, annotation: Annotation) -> Path | None:
         """Return the image that an annotation names; of another computer's path, the longest end that exists."""
@@ -181,7 +186,7 @@ class VocFolder:
                 if found:
                     break
             above = [] if beside else [self.root.joinpath(*parts[:depth]) for depth in range(len(parts) - 1, -1, -1)]
-            apart = any(map(_ANNOTATIONS.fullmatch, parts))
+            apart = any(map(ANNOTATIONS.fullmatch, parts))
             order = [*parallel, place, *above] if apart else [place, *parallel, *above]
             self._places[place] = [folder for folder in dict.fromkeys(order) if self._listing(folder).names] or order[:1]
         return self._places[place]
@@ -189,13 +194,13 @@ class VocFolder:
     def _picture_folders(self, base: Path, without: Sequence[str], guess: bool) -> list[Path]:
         """Return the folders of images directly inside a folder: those with the usual names, or else the only one that contains images."""
         folders = self.walk.subfolders(base)
-        named = [folder for folder in folders if _PICTURES.fullmatch(folder.name)]
+        named = [folder for folder in folders if PICTURES.fullmatch(folder.name)]
         if named or not guess:
             return sorted(named, key=lambda folder: folder.name != "JPEGImages")
         others = [
             folder
             for folder in folders
-            if folder.name not in without and not any(names.fullmatch(folder.name) for names in (_OTHERS, _ANNOTATIONS))
+            if folder.name not in without and not any(names.fullmatch(folder.name) for names in (_OTHERS, ANNOTATIONS))
         ]
         holding = [folder for folder in others if not split_kind(folder.name) and any(map(is_picture, self.walk.files(folder)))]
         return holding if len(holding) == 1 else []
@@ -220,11 +225,21 @@ class _Listing:
         return next((found for suffix in decoding.SUFFIXES if (found := self.names.get(stem + suffix)) is not None), None)
 
 
+def annotation_files(walk: Folders) -> list[Path]:
+    """Return all XML files of a dataset's folder of annotations, or of the dataset folder if there is no such folder."""
+    named = [folder for folder in walk.subfolders(walk.root) if ANNOTATIONS.fullmatch(folder.name)]
+    standard = [folder for folder in named if folder.name == "Annotations"]
+    for places in (standard, named, [walk.root]):
+        if found := [Path(file) for place in places for file in walk.files(place) if _is_xml(file)]:
+            return sorted(found)
+    return []
+
+
 def find_annotation(root: Path) -> Path | None:
     """Return a VOC annotation file in a folder or two levels of its subfolders, of which the first are searched; None if there is none."""
     walk, level, looked = Folders(root), [root], 0
     for _ in range(3):
-        level = sorted(level, key=lambda folder: (_ANNOTATIONS.fullmatch(folder.name) is None, folder))[: _LOOKED - looked]
+        level = sorted(level, key=lambda folder: (ANNOTATIONS.fullmatch(folder.name) is None, folder))[: _LOOKED - looked]
         looked += len(level)
         for folder in level:
             found = next((file for file in walk.files(folder, deep=False) if _is_xml(file)), None)

@@ -7,16 +7,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo.data.folders import listed
+from zoo.data.folders import Folders, listed
 from zoo.data.formats import DataRef
 from zoo.data.lists import read_lines
 from zoo.data.moved import tails
 from zoo.data.names import nfc
 from zoo.data.splits import match_split, split_kind
-from zoo.data.voc.folder import Annotation, VocFolder
+from zoo.data.voc.folder import ANNOTATIONS, PICTURES, Annotation, VocFolder, annotation_files, folder_split
 from zoo.errors import Fault, InputError
 from zoo.images import decoding
 
+_LONGEST = 1000  # characters of a line
 _SETS = ("ImageSets/Main", "ImageSets")
 _SUFFIX = re.compile(rf"\.xml$|({'|'.join(map(re.escape, decoding.SUFFIXES))})$", re.IGNORECASE)
 _COLUMNS = re.compile(r"(?:\s+-?\d+)+$")
@@ -66,6 +67,12 @@ def choose(ref: DataRef, folder: VocFolder) -> Split:
     raise InputError(f"data {ref.text!r}: no split {ref.split!r}; {known}")
 
 
+def split_names(root: Path) -> list[str]:
+    """Return the names of a dataset's lists, or of its folders that are splits if it has no lists."""
+    keys = (file.relative_to(root).as_posix() for file in annotation_files(Folders(root)))
+    return list(find_lists(root)) or list(dict.fromkeys(part for key in keys if (part := folder_split(key))))
+
+
 def find_lists(root: Path) -> dict[str, list[Path]]:
     """Return the lists of a dataset folder by name. A folder of several VOC datasets has one list of a name for each of them."""
     found: dict[str, list[Path]] = {}
@@ -83,53 +90,52 @@ def find_lists(root: Path) -> dict[str, list[Path]]:
 
 
 class Names:
-    """Finds annotations by the names in a list: with or without suffix and folders, also those of another computer."""
+    """Finds annotations by the names in a list: with or without suffix and folders, also those of another computer.
+
+    The usual folders of annotations and images don't belong to a name.
+    """
 
     def __init__(self, annotations: Sequence[Annotation]) -> None:
-        self._found: dict[str, list[Annotation]] = {}
+        self._whole: dict[str, list[Annotation]] = {}
+        self._ends: dict[str, list[Annotation]] = {}
         for annotation in annotations:
-            for end in tails(nfc(_SUFFIX.sub("", annotation.key))):
-                self._found.setdefault(end, []).append(annotation)
+            parts = _plain(_SUFFIX.sub("", annotation.key)).split("/")
+            self._whole.setdefault("/".join(parts), []).append(annotation)
+            for place in range(1, len(parts)):
+                self._ends.setdefault("/".join(parts[place:]), []).append(annotation)
 
     def find(self, name: str) -> list[Annotation]:
-        """Return the annotations of the longest end of a name that any have."""
+        """Return the annotations whose path ends with a name, or whose whole path is an end of it."""
         if ".." in re.split(r"[\\/]", name):
             return []
-        for end in tails(nfc(name)):
-            if found := self._found.get(end) or self._found.get(_SUFFIX.sub("", end)):
-                return found
+        for place, end in enumerate(tails(_plain(name))):
+            for stem in (end, _SUFFIX.sub("", end)):
+                if found := self._whole.get(stem, []) or (self._ends.get(stem, []) if place == 0 else []):
+                    return found
         return []
 
     def read(self, lines: Sequence[str]) -> list[list[Annotation]]:
         """Return the annotations of each line of a list, in the reading of the columns in which most lines name annotations."""
-        readings = [[self.find(reading(line)) for line in lines] for reading in _READINGS]
+        readings = [[self.find(reading(line)) if len(line) < _LONGEST else [] for line in lines] for reading in _READINGS]
         return max(readings, key=lambda found: sum(map(bool, found)))
 
 
-@dataclass(frozen=True)
-class Listed:
-    """The lines of a list, with the annotations of each."""
-
-    lines: list[tuple[int, str]]
-    found: list[list[Annotation]]
-
-
-def read_list(folder: VocFolder, file: Path) -> Listed:
-    """Return the lines of a list with their annotations, which are below the folder that contains `ImageSets`."""
+def read_list(folder: VocFolder, file: Path) -> list[tuple[int, str, list[Annotation]]]:
+    """Return the number, the text and the annotations of each line of a list. They are below the folder that contains `ImageSets`."""
     base = file.parents[2] if file.parent.name == "Main" else file.parents[1] if file.parent.name == "ImageSets" else folder.root
     inside = [annotation for annotation in folder.annotations if annotation.file.is_relative_to(base)]
     lines = read_lines(file)
-    return Listed(lines, Names(inside).read([line for _, line in lines]))
+    found = Names(inside).read([line for _, line in lines])
+    return [(number, line, annotations) for (number, line), annotations in zip(lines, found, strict=True)]
 
 
 def _of_lists(folder: VocFolder, files: Sequence[Path]) -> Split:
     chosen: dict[Annotation, None] = {}
     faults: list[Fault] = []
     for file in files:
-        content, shown = read_list(folder, file), file.relative_to(folder.root).as_posix()
-        for (number, line), found in zip(content.lines, content.found, strict=True):
-            name = _SUFFIX.sub("", _COLUMNS.sub("", line) if not found else line)
-            place = f"{shown} line {number}"
+        for number, line, found in read_list(folder, file):
+            name = _SUFFIX.sub("", _COLUMNS.sub("", line[:_LONGEST]))
+            place = f"{file.relative_to(folder.root).as_posix()} line {number}"
             if not found:
                 text = f"is listed in the split, but missing from Annotations ({place})"
                 faults.append(Fault(f"Annotations/{name}.xml", text, whole=True, kind="no-annotation"))
@@ -139,6 +145,11 @@ def _of_lists(folder: VocFolder, files: Sequence[Path]) -> Split:
             else:
                 chosen[found[0]] = None
     return Split(list(chosen), faults, listed=True)
+
+
+def _plain(path: str) -> str:
+    *folders, name = re.split(r"[\\/]", nfc(path))
+    return "/".join([*(folder for folder in folders if not ANNOTATIONS.fullmatch(folder) and not PICTURES.fullmatch(folder)), name])
 
 
 def _parent(key: str) -> str:

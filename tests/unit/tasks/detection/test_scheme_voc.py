@@ -57,17 +57,20 @@ def test_faulty_boxes_of_voc(tmp_path: Path, content: str, message: str) -> None
     ("<annotation>", r"Annotations/a.xml: can't be read as XML"),
     ('<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>', r"can't be read as XML \(EntitiesForbidden"),
     ('<?xml version="1.0" encoding="nonsense"?><a/>', r"can't be read as XML"),
-    (annotation("c.png"), r"its image JPEGImages/c.png is missing"),
-    (annotation("../JPEGImages/a.png"), r"filename is '../JPEGImages/a.png'; expected a name inside JPEGImages"),
-    (annotation("/etc/passwd"), r"expected a name inside JPEGImages"),
+    ("<annotations><image><box/></image></annotations>", r"the root element is <annotations>; expected VOC's <annotation>"),
+    (annotation("c.png"), r"its image JPEGImages/c.png is missing, and so is one named a"),
+    (annotation("../../etc/passwd"), r"its image JPEGImages/../../etc/passwd is missing"),
+    (annotation("/etc/passwd"), r"its image JPEGImages//etc/passwd is missing"),
+    (annotation(".."), r"filename is '..'; expected the name of an image"),
     (annotation("b.png"), r"refers to the image JPEGImages/b.png, which another annotation already uses"),
 ])  # fmt: skip
 def test_faulty_files_of_voc(tmp_path: Path, content: str, message: str) -> None:
     write_voc(tmp_path, a=content)
+    (tmp_path / "JPEGImages/a.png").unlink()
     with pytest.raises(DataError, match=message):
         opened(f"voc:{tmp_path}")
     data = opened(f"voc:{tmp_path}", "skip")
-    assert (data.keys, len(data.skipped), data.skipped[0].whole) == (("JPEGImages/b.png",), 1, True)
+    assert (data.keys, [(fault.key, fault.whole) for fault in data.skipped]) == (("JPEGImages/b.png",), [("Annotations/a.xml", True)])
 
 
 def test_a_picture_whose_size_can_not_be_read(tmp_path: Path) -> None:
@@ -84,8 +87,8 @@ def test_a_split_that_names_what_is_not_there(tmp_path: Path) -> None:
 
 
 def test_lists_and_folders_that_can_not_be_read(tmp_path: Path) -> None:
-    (write_voc(tmp_path) / "ImageSets" / "Main" / "test.txt").write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(DataError, match=r"test.txt can't be read"):
+    (write_voc(tmp_path) / "ImageSets" / "Main" / "test.txt").write_bytes(b"b\n\xff\n")
+    with pytest.raises(DataError, match=r"test.txt is not valid UTF-8 \(invalid start byte at byte 2\)"):
         opened(f"voc:{tmp_path}?split=test")
     with pytest.raises(DataError, match=r"has no folder Annotations"):
         opened(f"voc:{tmp_path / 'JPEGImages'}")

@@ -129,7 +129,6 @@ def test_faults_name_their_line(folder: Path, line: str, fault: str) -> None:
         ("1 2 3\n", "line 1 is '1 2 3'; expected the numbers"),
         ("Bob 1 2\nBob 1 Cy 2\n", "line 1 is 'Bob 1 2'; expected the numbers"),  # no header at all
         ("2 3\nBob 1 2\n", r"pairs\.txt line 1: the header announces 2 × 2 × 3 = 12 pairs, but 1 lines follow"),
-        ("1\rBob 1 2\rBob 1 Cy 2\r", r"line 1 is '1\\rBob 1 2\\rBob 1 Cy 2'; expected the numbers"),
         ("1\nBob 1 2\n\xff", "is not valid UTF-8"),
     ],
 )
