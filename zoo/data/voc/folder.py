@@ -207,7 +207,8 @@ class VocFolder:
 
     def _listing(self, folder: Path) -> _Listing:
         if folder not in self._listings:
-            self._listings[folder] = _Listing(self.walk.pictures(folder, deep=False) if os.path.isdir(folder) else [])
+            place = Path(self._source.disk.find(folder))
+            self._listings[folder] = _Listing(self.walk.pictures(place, deep=False) if place.is_dir() else [])
         return self._listings[folder]
 
 
