@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import io
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +15,58 @@ _SMALLEST = 256  # side in pixels; smaller images are enlarged before text is ad
 
 
 @functools.cache
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Return the font that is bundled with Pillow, with `size` in pixels."""
-    return ImageFont.load_default(size)
+def lettering(text: str, size: int) -> tuple[str, ImageFont.FreeTypeFont]:
+    """Return a text as it can be drawn and a font with `size` in pixels.
+
+    The font is the first one with all characters of the text: Pillow's, matplotlib's DejaVu Sans (Cyrillic, Greek, Arabic and others), or
+    one of the system (Chinese, Japanese, Korean and others). If no font has all, it is the one with most of them, and the others are
+    replaced by escape sequences.
+    """
+    needed = frozenset(map(ord, text)) - {ord("\n")}
+    for file in _fonts():
+        if needed <= _characters(file):
+            return text, _font(file, size)
+    best = max(_fonts(), key=lambda file: len(needed & _characters(file)))
+    known = _characters(best)
+    escaped = "".join(sign if ord(sign) in known else sign.encode("ascii", "backslashreplace").decode("ascii") for sign in text)
+    return escaped, _font(best, size)
+
+
+def _fonts() -> Iterator[str | None]:
+    """Yield font files, those of the system sorted by path; None for the font that is part of Pillow."""
+    yield from (None, _dejavu())
+    yield from _system_fonts()
+
+
+@functools.cache
+def _font(file: str | None, size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size) if file is None else ImageFont.truetype(file, size)
+    assert isinstance(font, ImageFont.FreeTypeFont), "Pillow was built without FreeType"
+    return font
+
+
+@functools.cache
+def _characters(file: str | None) -> frozenset[int]:
+    """Return the code points that a font has glyphs for; none if the file can't be read."""
+    from matplotlib.ft2font import FT2Font  # takes half a second to import
+
+    try:
+        return frozenset(FT2Font(io.BytesIO(_font(None, 12).font_bytes) if file is None else file).get_charmap())
+    except (OSError, RuntimeError, ValueError):
+        return frozenset()
+
+
+def _dejavu() -> str:
+    import matplotlib
+
+    return f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf"
+
+
+@functools.cache
+def _system_fonts() -> list[str]:
+    from matplotlib import font_manager
+
+    return sorted(font_manager.findSystemFonts())
 
 
 def enlargement(size: tuple[int, int]) -> int:
@@ -35,12 +86,11 @@ def caption(image: NDArray[np.uint8], lines: list[str]) -> Image.Image:
     if enlarge > 1:
         picture = picture.resize((picture.width * enlarge, picture.height * enlarge), Image.Resampling.NEAREST)
     size = max(12, picture.width // 28)
-    chosen = font(size)
-    measure = ImageDraw.Draw(picture)
-    width = max([picture.width, *(int(measure.textlength(line, font=chosen)) + size for line in lines)])
+    drawn = [lettering(line, size) for line in lines]
+    width = max([picture.width, *(int(font.getlength(line)) + size for line, font in drawn)])
     sheet = Image.new("RGB", (width, picture.height + (len(lines) * 3 + 1) * size // 2), _PAPER)
     sheet.paste(picture, (0, 0))
     draw = ImageDraw.Draw(sheet)
-    for row, line in enumerate(lines):
-        draw.text((size // 2, picture.height + size // 2 + row * size * 3 // 2), line, fill=_INK, font=chosen)
+    for row, (line, font) in enumerate(drawn):
+        draw.text((size // 2, picture.height + size // 2 + row * size * 3 // 2), line, fill=_INK, font=font)
     return sheet

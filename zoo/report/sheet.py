@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from zoo.images.drawing import font
+from zoo.images.drawing import lettering
 from zoo.report import pages
 
 _CELL, _GAP, _TEXT = 224, 10, 13  # pixels
@@ -42,7 +42,7 @@ def sheet(rows: Sequence[Sequence[Seen]], title: str, classes: Sequence[str]) ->
     lines = -(-len(rows) // columns)
     whole = Image.new("RGB", (width, 3 * _TEXT + lines * (cell_h + _GAP) + _GAP), _PAPER)
     draw = ImageDraw.Draw(whole)
-    draw.text((_GAP, _TEXT // 2 + 2), title, fill=_INK, font=font(_TEXT + 2))
+    _write(draw, (_GAP, _TEXT // 2 + 2), title, _INK, _TEXT + 2)
     for index, variants in enumerate(rows):
         left = _GAP + (index % columns) * (each * (_CELL + 4) - 4 + _GAP)
         top = 3 * _TEXT + (index // columns) * (cell_h + _GAP)
@@ -50,7 +50,7 @@ def sheet(rows: Sequence[Sequence[Seen]], title: str, classes: Sequence[str]) ->
             whole.paste(_cell(one, classes), (left + place * (_CELL + 4), top))
         room = each * (_CELL + 4)
         _label(draw, (left, top + _CELL + 3), variants[0], classes, room)
-        draw.text((left, top + _CELL + 4 + _TEXT * 5 // 4), _cut(variants[0].key, room), fill=_GREY, font=font(_TEXT - 2))
+        _write(draw, (left, top + _CELL + 4 + _TEXT * 5 // 4), _cut(variants[0].key, room), _GREY, _TEXT - 2)
     return whole
 
 
@@ -90,24 +90,30 @@ def _cell(one: Seen, classes: Sequence[str]) -> Image.Image:
         draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=2)
         if len(one.labels) <= _NAMED and right - left > _NARROW:
             place_of_name = (left + 3, top + 2)
-            draw.rectangle(draw.textbbox(place_of_name, name, font=font(11)), fill=_PAPER)  # keeps the name readable on any image
-            draw.text(place_of_name, name, fill=colour, font=font(11))
+            label, font = lettering(name, 11)
+            draw.rectangle(draw.textbbox(place_of_name, label, font=font), fill=_PAPER)  # keeps the name readable on any image
+            draw.text(place_of_name, label, fill=colour, font=font)
     return square
 
 
 def _label(draw: ImageDraw.ImageDraw, place: tuple[int, int], one: Seen, classes: Sequence[str], room: int) -> None:
     """Write the class name or, for boxes, the number of boxes of each class in the colour of the class."""
     if one.boxes_xyxy is None or not one.labels:
-        draw.text(place, _cut(", ".join(one.labels) or "no label", room), fill=_INK, font=font(_TEXT))
+        _write(draw, place, _cut(", ".join(one.labels) or "no label", room), _INK, _TEXT)
         return
     left = float(place[0])
     for name in dict.fromkeys(one.labels):
-        text = f"{one.labels.count(name)} {name}  "
-        if left + draw.textlength(text, font=font(_TEXT)) > place[0] + room:
-            draw.text((left, place[1]), "…", fill=_INK, font=font(_TEXT))
+        text, font = lettering(f"{one.labels.count(name)} {name}  ", _TEXT)
+        if left + font.getlength(text) > place[0] + room:
+            _write(draw, (left, place[1]), "…", _INK, _TEXT)
             return
-        draw.text((left, place[1]), text, fill=_colour(name, classes), font=font(_TEXT))
-        left += draw.textlength(text, font=font(_TEXT))
+        draw.text((left, place[1]), text, fill=_colour(name, classes), font=font)
+        left += font.getlength(text)
+
+
+def _write(draw: ImageDraw.ImageDraw, place: tuple[float, float], text: str, colour: tuple[int, int, int], size: int) -> None:
+    drawn, font = lettering(text, size)
+    draw.text(place, drawn, fill=colour, font=font)
 
 
 def _colour(name: str, classes: Sequence[str]) -> tuple[int, int, int]:

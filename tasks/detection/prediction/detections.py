@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchvision.ops import box_iou
 
+from zoo.images.drawing import lettering
+
 _SMALLEST = 480  # pixels of the longer side; smaller images are enlarged before drawing, so that labels are readable
 _SURE = 0.5  # minimum score of the boxes that are compared; rounding adds and removes boxes near the score threshold
 _SAME = 0.8  # minimum IoU of equal boxes
@@ -85,7 +87,13 @@ class Detections:
         thickness, text = max(1, round(side / 320)), max(0.4, side / 1600)
         labels = [f"{name} {score:.2f}" for name, score in zip(self.names, self.scores, strict=True) if score >= min_score]
         boxed = sv.BoxAnnotator(thickness=thickness).annotate(picture, found)
-        write = sv.LabelAnnotator(text_scale=text, text_thickness=max(1, round(side / 800)), text_padding=max(2, round(side / 240)))
+        padding = max(2, round(side / 240))
+        if all(label.isascii() for label in labels):
+            write = sv.LabelAnnotator(text_scale=text, text_thickness=max(1, round(side / 800)), text_padding=padding)
+        else:  # OpenCV draws ASCII alone
+            lines, font = lettering("\n".join(labels), round(28 * text))  # as high as OpenCV's letters
+            labels, write = lines.split("\n"), sv.RichLabelAnnotator(text_padding=padding)
+            write.font = font
         labelled: Image.Image = write.annotate(boxed, found, labels=labels)
         return labelled
 

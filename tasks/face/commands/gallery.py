@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 
 from zoo.cli.context import print_json, progress_of
 from zoo.errors import Fault, InputError
-from zoo.images.drawing import enlargement, font, text_size
+from zoo.images.drawing import enlargement, lettering, text_size
 from zoo.report.sheet import Seen, page
 from zoo.system.files import write_text
 from zoo.system.wording import counted
@@ -120,9 +120,9 @@ class NamedFaces:
         size = text_size((width * scale, height * scale))
         for box, answer in zip(self.faces.boxes * scale, self.answers, strict=True):
             place = (max(0.0, float(box[0])), max(0.0, float(box[1]) - size - 2))
-            label = answer.name or answer.decision
-            draw.rectangle(draw.textbbox(place, label, font=font(size)), fill=(24, 24, 32))
-            draw.text(place, label, fill=(255, 255, 255) if answer.name else (190, 190, 190), font=font(size))
+            label, font = lettering(answer.name or answer.decision, size)
+            draw.rectangle(draw.textbbox(place, label, font=font), fill=(24, 24, 32))
+            draw.text(place, label, fill=(255, 255, 255) if answer.name else (190, 190, 190), font=font)
         return picture
 
     def to_dict(self) -> dict[str, Any]:
