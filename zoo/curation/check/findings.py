@@ -67,6 +67,7 @@ KINDS: Mapping[str, Kind] = {
     "wrong-size": Kind("error", "annotations for another image size"),
     "annotation": Kind("error", "other annotation errors"),
     "split": Kind("error", "splits that can't be opened"),
+    "passed-over": Kind("warning", "files that aren't images in a supported format"),
     "assumed": Kind("note", "what the reader assumed, converted or passed over"),
 }
 

@@ -12,6 +12,8 @@ from xml.etree.ElementTree import Element, tostring
 
 from zoo.curation.check.examination import Examination
 from zoo.curation.check.pictures import Facts
+from zoo.data.folders import Folders
+from zoo.data.names import nfc
 from zoo.data.voc.folder import Annotation, VocFolder
 from zoo.data.voc.splits import find_lists, read_list
 from zoo.errors import Box
@@ -194,10 +196,11 @@ def write_yolo(examination: Examination, out: Path) -> Iterator[Change]:
     count = max((len(names) for names in examination.opened.classes.values()), default=0)
     # an image that can't be read in one split counts as unreadable
     pairs = sorted(zip(examination.opened.items, examination.facts, strict=True), key=lambda pair: bool(pair[1].fault))
-    faults = {item.record.path.stem: fact.fault for item, fact in pairs if item.record.path is not None}
-    for file in sorted(path for path in root.rglob("*.txt") if "labels" in path.relative_to(root).parts[:-1]):
+    faults = {nfc(item.record.path.stem): fact.fault for item, fact in pairs if item.record.path is not None}
+    files = (Path(path) for path in Folders(root, examination.opened.links).files(root) if path.endswith(".txt"))
+    for file in sorted(path for path in files if "labels" in path.relative_to(root).parts[:-1]):
         name = file.relative_to(root).as_posix()
-        if fault := faults.get(file.stem, "its image is missing or can't be read"):
+        if fault := faults.get(nfc(file.stem), "its image is missing or can't be read"):
             yield Change("removed", name, "", fault)
             continue
         lines: list[str] = []

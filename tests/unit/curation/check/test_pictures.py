@@ -174,9 +174,10 @@ def test_a_majority_of_grey_makes_colour_the_odd_one(tmp_path: Path) -> None:
 
 def test_pictures_of_other_formats_are_not_passed_over_in_silence(tmp_path: Path) -> None:
     write_folders(tmp_path)
-    Image.fromarray(scene(9)).save(tmp_path / "cat" / "9.gif")
+    (tmp_path / "cat" / "9.psd").write_bytes(b"8BPS\0\1")
     assert [str(f) for f in check(f"folder:{tmp_path}").findings] == [
-        "cat/9.gif: is ignored: expected .jpg, .jpeg, .png, .webp, .bmp, .tif, .tiff, .pgm, .ppm, got .gif"
+        "cat/9.psd: is passed over: it isn't an image in a supported format",
+        f"{tmp_path}: files that aren't images in a supported format, passed over: 1, cat/9.psd",
     ]
 
 
