@@ -14,7 +14,7 @@ from zoo.errors import Box, DataError, Fault, Flaw, ImageError
 from zoo.images import decoding
 from zoo.tasks.detection.data.frames import Annotated, find_frames
 from zoo.tasks.detection.data.targets import as_target, checked_box, keep_classes
-from zoo.tasks.detection.data.yolo_layout import (
+from zoo.tasks.detection.data.yolo.layout import (
     YAML_NAMES,
     Layout,
     corners,

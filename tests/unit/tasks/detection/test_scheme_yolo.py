@@ -12,7 +12,7 @@ from tests.pictures import picture, write_picture
 from zoo.data.dataset import Dataset, OnError
 from zoo.data.formats import open_data
 from zoo.errors import DataError, InputError
-from zoo.tasks.detection.data.yolo_layout import label_key
+from zoo.tasks.detection.data.yolo.layout import label_key
 from zoo.tasks.detection.datasets import SCHEMES
 
 YAML = "path: .\ntrain: images/train\nval: images/val\nnames:\n  0: cat\n  1: dog\n"
