@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from zoo.data.dataset import Dataset, OnError, Record
-from zoo.data.folders import PictureRoot
+from zoo.data.folders import Folders, PictureRoot
 from zoo.data.formats import DataRef, Scheme, finish
 from zoo.data.lists import read_lines, unquoted
+from zoo.data.names import nfc
 from zoo.errors import DataError, Fault, Flaw, UnknownNameError
 from zoo.images import decoding
 from zoo.registry import natural_key
@@ -27,6 +29,7 @@ class _Pictures:
     """Images listed in the pairs file, in order of first appearance."""
 
     root: PictureRoot
+    walk: Folders
     keys: dict[str, str] = field(default_factory=dict)  # image path without suffix (person/person_0001) → key
     files: dict[str, Path] = field(default_factory=dict)  # key → file
     people: dict[str, str] = field(default_factory=dict)  # key → person
@@ -38,18 +41,26 @@ class _Pictures:
         if stem in self.keys:
             return self.keys[stem]
         reasons = []
-        for suffix in decoding.SUFFIXES:
+        for name in chain((stem + suffix for suffix in decoding.SUFFIXES), self._others(person, stem)):
             try:
-                key, found = self.root.find(stem + suffix)
+                key, found = self.root.find(name)
             except Flaw as flaw:
                 reasons.append(flaw.reason)
                 continue
             self.files[key], self.people[key], self.keys[stem] = found, person, key
             return key
-        text = f"listed in {file} line {line}: {reasons[0]}"
+        reason = next((reason for reason in reasons if "link" in reason), reasons[0])
+        text = f"listed in {file} line {line}: {reason}"
         self.faults.append(Fault(f"{stem}.jpg", text, whole=True, kind="bad-pair", place=f"line {line}"))
         self.keys[stem] = f"{stem}.jpg"
         return self.keys[stem]
+
+    def _others(self, person: str, stem: str) -> Iterator[str]:
+        """Yield the images of a person with this name and an unusual suffix or none."""
+        folder = Path(self.root.disk.find(self.root.folder / person))
+        if folder.parent == self.root.folder and folder.is_dir():
+            names = (picture.name for picture in self.walk.pictures(folder, deep=False))
+            yield from (f"{person}/{name}" for name in names if nfc(f"{person}/{name.rpartition('.')[0] or name}") == nfc(stem))
 
 
 def open_lfw(ref: DataRef, on_error: OnError) -> Dataset:
@@ -67,7 +78,8 @@ def open_lfw(ref: DataRef, on_error: OnError) -> Dataset:
     lines = read_lines(file)
     faults: list[Fault] = []
     header_line, folds, of_kind = _header(file, lines)
-    pictures = _Pictures(PictureRoot(ref.root_folder() or folder, ref.links))
+    root = ref.root_folder() or folder
+    pictures = _Pictures(PictureRoot(root, ref.links), Folders(root, ref.links))
     found = list(_pairs(file, lines, 2 * of_kind, pictures, faults))
     faults += _misplaced(file, found, of_kind)
     pairs = [pair for _, pair in found if pair is not None]
@@ -125,7 +137,7 @@ def _parsed(line: str) -> tuple[tuple[str, str], tuple[int, int], bool]:
     first, second = (_number(value) for value in (values[1:] if same else values[1:4:2])) if len(values) in (3, 4) else (None, None)
     if first is None or second is None or not line.replace("\t", " ").isprintable():
         raise Flaw(f"the pair is {line[:80]!r}; expected person n m, or person n other m", "bad-pair")
-    people = (values[0], values[0] if same else values[2])
+    people = (nfc(values[0]), nfc(values[0] if same else values[2]))
     if (people[0] == people[1]) != same or (same and first == second):
         raise Flaw(f"the pair is {line[:80]!r}; expected two images of one person, or one image each of two people", "bad-pair")
     return people, (first, second), same

@@ -51,6 +51,18 @@ def test_pairs_keep_their_order_and_folds(folder: Path) -> None:
     assert dataset[0].image.shape == (8, 8, 3)
 
 
+def test_images_with_unusual_suffixes_are_found(folder: Path) -> None:
+    for before, after in (
+        ("Bob/Bob_0001.jpg", "Bob/Bob_0001.JPG"),
+        ("Bob/Bob_0002.jpg", "Bob/Bob_0002"),
+        ("Cy/Cy_0001.jpg", "Cy/Cy_0001.jfif"),
+    ):
+        (folder / before).rename(folder / after)
+    dataset = opened(f"lfw:{folder}")
+    assert {"Bob/Bob_0001.JPG", "Bob/Bob_0002", "Cy/Cy_0001.jfif"} <= set(dataset.keys)
+    assert len(dataset) == 8
+
+
 def test_the_sets_for_development_have_one_fold(folder: Path) -> None:
     (folder / "pairsDevTest.txt").write_text("1\r\nBob 1 2\r\n\r\nBob 1 Cy 2\r\n")
     dataset = opened(f"lfw:{folder}?split=test")
