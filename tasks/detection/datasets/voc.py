@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -17,6 +20,7 @@ from zoo.data.voc.folder import Annotation, VocFolder, find_annotation, text
 from zoo.data.voc.splits import choose
 from zoo.errors import Box, DataError, Fault, Flaw, ImageError
 from zoo.images import decoding
+from zoo.tasks.detection.data.frames import Annotated, Frame, find_frames
 from zoo.tasks.detection.data.targets import Labelled, area_of, checked_box, keep_classes, target_of
 from zoo.tasks.detection.datasets import SCHEMES
 
@@ -32,19 +36,19 @@ def open_voc(ref: DataRef, on_error: OnError) -> Dataset:
     count pixels from 1. The classes are all names in the annotations, sorted, or in the order of a `classes.txt`. They are the same for all
     splits. Objects marked as difficult are kept with this mark: they are excluded from training, and evaluation counts them neither as
     found nor as missed. An image's key is its path in the dataset's folder. The elements `iscrowd` and `area`, which VOC doesn't define,
-    have the same meaning as in COCO.
+    have the same meaning as in COCO. `frame=` is as in `find_frames`.
     """
     folder = VocFolder(ref.folder(), ref.links)
     if not folder.annotations:
         expected = "expected VOC's folder Annotations, or XML files beside the images"
         raise DataError(f"data {ref.text!r}: {folder.root} has no folder Annotations, and contains no XML files; {expected}")
     split = choose(ref, folder)
-    reader = _Reader(folder, split.faults)
+    reader = _Reader(ref, folder, split.faults)
     records = reader.records(split.annotations)
     notes = [*folder.notes, *folder.walk.notes]
     if not split.listed and (left := folder.without_annotation(split.annotations)):
         notes.append(f"images without an annotation file, which aren't samples: {listed(left)}")
-    return finish(ref, records, reader.classes, [*reader.faults, *folder.walk.faults], on_error, keep_classes, notes)
+    return finish(ref, records, reader.classes, [*reader.faults, *folder.walk.faults], on_error, keep_classes, [*notes, *reader.notes])
 
 
 def recognise(path: Path) -> str | None:
@@ -57,8 +61,10 @@ def recognise(path: Path) -> str | None:
 class _Reader:
     """Reader that converts annotations to records and collects annotation errors."""
 
+    ref: DataRef
     folder: VocFolder
     faults: list[Fault]
+    notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Collect the class names of all annotations, even of those outside the selected split, because they cover the whole dataset."""
@@ -71,34 +77,45 @@ class _Reader:
 
     def records(self, chosen: Sequence[Annotation]) -> list[Record]:
         """Return one record for each of the chosen annotations that is valid."""
-        found = (self._record(annotation) for annotation in chosen if annotation.tree is not None)
-        return [record for record in found if record is not None]
+        found = {annotation.key: annotation for annotation in chosen if annotation.tree is not None}
+        images = {key: image for key, annotation in found.items() if (image := self._image(annotation)) is not None}
+        by_image = {image.key: found[key] for key, image in images.items()}
+        frames = find_frames(self.ref, list(images.values()), partial(_boxes_of, by_image))
+        self.notes += frames.notes
+        records = []
+        for key, image in images.items():
+            if image.key in frames.flaws:
+                self.faults.append(frames.flaws[image.key].at(key, whole=True))
+                continue
+            target = target_of(list(self._objects(found[key], frames.of(image))))
+            records.append(Record(image.key, image.path, target, frames.size_hw(image)))
+        return records
 
-    def _record(self, annotation: Annotation) -> Record | None:
-        tree, path = annotation.tree, annotation.picture
-        assert tree is not None
+    def _image(self, annotation: Annotation) -> Annotated | None:
+        path = annotation.picture
         if path is None:
             assert annotation.flaw is not None
             self.faults.append(annotation.flaw.at(annotation.key, whole=True))
             return None
+        assert annotation.tree is not None
+        key, stated = path.relative_to(self.folder.root).as_posix(), _size(annotation.tree)
         try:
-            size_hw = _size(tree) or decoding.size(path)
+            return Annotated(key, path, stated, None if stated else decoding.header(path))
         except ImageError as error:
             self.faults.append(Fault(annotation.key, f"its image {path.name} {error.reason}", whole=True, kind=error.kind))
             return None
-        objects = list(self._objects(annotation.key, tree, size_hw))
-        return Record(path.relative_to(self.folder.root).as_posix(), path, target_of(objects), size_hw)
 
-    def _objects(self, key: str, tree: Element, size_hw: tuple[int, int]) -> Iterator[Labelled]:
+    def _objects(self, annotation: Annotation, frame: Frame) -> Iterator[Labelled]:
         """Yield every valid object."""
-        for number, entry in enumerate(tree.iter("object"), start=1):
+        assert annotation.tree is not None
+        for number, entry in enumerate(annotation.tree.iter("object"), start=1):
             name = text(entry, "name")
             try:
                 # VOC's original files have no areas; `zoo data convert` writes the areas of masks
-                box, area = _box(entry, name, size_hw), area_of(text(entry, "area"))
+                box, area = frame.upright(_box(entry, name, frame.size_hw)), area_of(text(entry, "area"))
             except Flaw as flaw:
                 place = f"object {number}"
-                self.faults.append(flaw.at(key, place, before=f"{place} ({name or '?'}): "))
+                self.faults.append(flaw.at(annotation.key, place, before=f"{place} ({name or '?'}): "))
             else:
                 yield box, self.label[nfc(name)], text(entry, "iscrowd") == "1", text(entry, "difficult") == "1", area
 
@@ -109,7 +126,16 @@ def _size(tree: Element) -> tuple[int, int] | None:
     return (int(height), int(width)) if _PIXELS.fullmatch(height) and _PIXELS.fullmatch(width) else None
 
 
-def _box(entry: Element, name: str, size_hw: tuple[int, int]) -> Box:
+def _boxes_of(annotations: Mapping[str, Annotation], keys: Collection[str]) -> Iterator[tuple[str, Box]]:
+    """Yield the key and the box of every valid object of some images."""
+    for key in keys:
+        tree = annotations[key].tree
+        for entry in tree.iter("object") if tree is not None else ():
+            with suppress(Flaw):
+                yield key, _box(entry, "?", (math.inf, math.inf))
+
+
+def _box(entry: Element, name: str, size_hw: tuple[float, float]) -> Box:
     if not name:
         raise Flaw("the object has no name", "unknown-label")
     values = [text(entry, f"bndbox/{side}") for side in _SIDES]
@@ -121,4 +147,4 @@ def _box(entry: Element, name: str, size_hw: tuple[int, int]) -> Box:
     return checked_box(sides, size_hw)
 
 
-SCHEMES.add("voc", Scheme("voc", open_voc, recognise))
+SCHEMES.add("voc", Scheme("voc", open_voc, recognise, options=("frame",)))
