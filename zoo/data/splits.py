@@ -11,6 +11,7 @@ from pathlib import Path
 from zoo.data.folders import Folders, is_picture
 from zoo.data.formats import DataRef
 from zoo.data.names import nfc
+from zoo.data.voc.parsing import is_annotation_file
 from zoo.errors import DataError, InputError
 
 # train, Training, training_set, train2017; val, valid, validation, dev, eval; test, Testing, test_set
@@ -38,8 +39,8 @@ def match_split(wanted: str, names: Iterable[str]) -> str | None:
     return None
 
 
-def split_folder(ref: DataRef, folders: Folders, root: Path) -> Path:
-    """Return the folder of the requested split, or `root` if there are no splits.
+def split_folder(ref: DataRef, folders: Folders, root: Path, *, of_classes: bool = True) -> Path:
+    """Return the folder of the requested split, or `root` if there are no splits. Other folders are those of classes if `of_classes`.
 
     Raises:
         InputError: the requested split doesn't exist, none was requested although all folders are splits, or only some are splits.
@@ -58,10 +59,11 @@ def split_folder(ref: DataRef, folders: Folders, root: Path) -> Path:
             raise InputError(f"data {ref.text!r}: no split {ref.split!r} in {root}; its folders are: {known}")
         return found[name]
     others = [name for name in found if name not in splits and has_pictures(folders, found[name])] if splits else []
-    if others and ref.classes is None:
+    if others and (ref.classes is None or not of_classes):
         raise InputError(
             f"data {ref.text!r} mixes splits ({', '.join(splits)}) and other folders with images ({', '.join(others[:8])}"
-            f"{', …' if len(others) > 8 else ''}). Choose a split with ?split={splits[0]}, or classes with ?classes={','.join(others[:2])}"
+            f"{', …' if len(others) > 8 else ''}). Choose a split with ?split={splits[0]}"
+            + (f", or classes with ?classes={','.join(others[:2])}" if of_classes else "")
         )
     if splits and not others:
         raise InputError(f"data {ref.text!r} has the splits {', '.join(splits)}; choose one with ?split={splits[0]}")
@@ -96,8 +98,8 @@ def recognise_folders(path: Path) -> str | None:
 def annotation_file(path: Path) -> Path | None:
     """Return a file with the boxes of images in a folder or two levels of its subfolders; None if none is found.
 
-    It is a COCO file, any XML, JSON or YOLO file in a folder of annotations, or an XML or YOLO file beside an image of the same name. The
-    first folders of each level are searched, and the first files of each folder.
+    It is a COCO file, any XML, JSON or YOLO file in a folder of annotations, an XML or YOLO file beside an image of the same name, or a
+    VOC file. The first folders of each level are searched, and the first files of each folder.
     """
     folders, level = Folders(path), [path]
     for _ in range(3):
@@ -106,7 +108,7 @@ def annotation_file(path: Path) -> Path | None:
             stems = {file.stem for file in files if is_picture(file)}
             apart = any(map(_ANNOTATIONS.fullmatch, place.relative_to(path).parts))
             for file in files:
-                if apart or file.stem in stems:
+                if apart or file.stem in stems or is_annotation_file(file):
                     kinds = (".xml", ".json") if apart else (".xml",)
                     if file.suffix.lower() in kinds or (file.suffix.lower() == ".txt" and _is_yolo(file)):
                         return file

@@ -87,6 +87,17 @@ def test_a_mixture_of_splits_and_classes_is_an_error_that_lists_both(tmp_path: P
     assert dataset.keys == ("cat/0.png", "cat/1.png", "dog/0.png", "dog/1.png")
 
 
+def test_a_mixture_of_splits_and_other_folders_of_yolo(tmp_path: Path) -> None:
+    write_classes(tmp_path / "images", "train", "extra", count=1)
+    (tmp_path / "labels" / "train").mkdir(parents=True)
+    (tmp_path / "labels" / "train" / "0.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    with pytest.raises(
+        InputError, match=r"mixes splits \(train\) and other folders with images \(extra\)\. Choose a split with \?split=train$"
+    ):
+        zoo.open_data(f"yolo:{tmp_path}", "detection")
+    assert zoo.open_data(f"yolo:{tmp_path}?split=train", "detection").keys == ("images/train/0.png",)
+
+
 def test_a_class_may_have_the_name_of_a_split_if_it_is_chosen(tmp_path: Path) -> None:
     write_classes(tmp_path, "bus", "train")
     dataset = zoo.open_data(f"folder:{tmp_path}?classes=train,bus", "classification")

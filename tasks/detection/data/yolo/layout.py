@@ -48,7 +48,9 @@ def find_layout(ref: DataRef) -> Layout:
     if "root" in ref.options:
         raise InputError(f"data {ref.text!r}: root= needs a {YAML_NAMES[0]}; {path} has none")
     folders = Folders(path, ref.links)
-    return Layout(PictureRoot(path, ref.links), _class_list(path), (split_folder(ref, folders, path / "images"),), folders)
+    return Layout(
+        PictureRoot(path, ref.links), _class_list(path), (split_folder(ref, folders, path / "images", of_classes=False),), folders
+    )
 
 
 def is_bare(folder: Path) -> bool:
