@@ -8,11 +8,11 @@ import os
 import re
 import stat
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from zoo.data.links import Links
+from zoo.data.links import Links, is_within
 from zoo.data.names import Disk, nfc
 from zoo.errors import DataError, Fault, Flaw
 from zoo.images import decoding, headers
@@ -61,12 +61,14 @@ class Folders:
     Attributes:
         root: dataset folder, which the keys of faults are relative to.
         rule: one of `links.RULES`.
+        annotations: suffix of annotation files; links to them that can't be followed are faults, too.
         faults: links that lead nowhere or are refused, and folders that can't be read.
         passed: paths of the files and folders that were passed over, by reason.
     """
 
     root: Path
     rule: str = "own"
+    annotations: str = ""
     faults: list[Fault] = field(default_factory=list)
     passed: dict[str, dict[str, None]] = field(default_factory=dict)
 
@@ -77,11 +79,11 @@ class Folders:
         """Return the folders directly inside a folder, sorted by name."""
         return sorted(Path(entry.path) for entry in self._entries(os.fspath(folder), os.path.realpath(folder)) if entry.is_dir())
 
-    def pictures(self, folder: Path, *, deep: bool = True) -> list[Path]:
-        """Return the images in a folder and, if `deep`, its subfolders, sorted by path."""
+    def pictures(self, folder: Path, *, deep: bool = True, also: Callable[[Path], bool] = lambda path: False) -> list[Path]:
+        """Return the images, and the other files for which `also` is true, in a folder and, if `deep`, its subfolders, sorted by path."""
         found = []
         for path in self.files(folder, deep=deep):
-            if is_picture(path):
+            if also(Path(path)) or is_picture(path):
                 found.append(Path(path))
             elif not is_other_name(os.path.basename(path)):
                 self._pass("files that aren't images in a supported format, passed over", path)
@@ -142,11 +144,11 @@ class Folders:
             why = "leads in a circle" if error.errno == errno.ELOOP else f"can't be followed: {error.strerror}"
             reason = f"is a link to {os.readlink(entry.path)}, which {why}"
         if reason:
-            if not is_other_name(entry.name):
+            if not is_other_name(entry.name) or entry.name.lower().endswith(self.annotations or "/"):
                 self._fault(entry.path, reason)
             return False
         real = os.path.realpath(entry.path) if entry.is_dir() else ""
-        if real and os.path.commonpath([real, top]) == real:
+        if real and is_within(top, real):
             self._pass("links to a folder that contains them, passed over", entry.path)
             return False
         return True

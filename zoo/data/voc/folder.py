@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -14,14 +15,15 @@ from zoo.data.folders import Folders, PictureRoot, is_picture, listed
 from zoo.data.moved import tails
 from zoo.data.names import nfc
 from zoo.data.splits import split_kind
-from zoo.data.voc.parsing import looks_like_voc, parse
+from zoo.data.voc.parsing import is_annotation_file, parse
 from zoo.errors import Flaw
 from zoo.images import decoding
 
 ANNOTATIONS = re.compile(r"annotations?|annos?|anns?|xmls?|labels?|bbox(es)?|bndbox(es)?", re.IGNORECASE)
 PICTURES = re.compile(r"jpegimages|(images?|imgs?|pictures?|pics?|photos?|frames?|jpe?gs?)([ _-]?(set|files))?", re.IGNORECASE)
-_OTHERS = re.compile(r"segmentation.*|.*masks?|imagesets|.*thumb(nail)?s?", re.IGNORECASE)  # they may contain images, but no photos
-_START = 2000  # bytes that show the root element of an XML file
+_OTHERS = re.compile(
+    r"segmentation.*|.*masks?|trimaps?|imagesets|.*thumb(nail)?s?", re.IGNORECASE
+)  # they may contain images, but no photos
 _LOOKED = 60  # folders in which a dataset is recognised
 
 
@@ -83,7 +85,7 @@ class VocFolder:
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.walk = Folders(self.root, self.rule)
+        self.walk = Folders(self.root, self.rule, ".xml")
         self._source = PictureRoot(self.root, self.rule)
         self._listings: dict[Path, _Listing] = {}
         self._places: dict[Path, list[Path]] = {}
@@ -143,7 +145,8 @@ class VocFolder:
 
     def _by_file_name(self, annotation: Annotation) -> Path | None:
         """Return the image that an annotation names; of another computer's path, the longest end that exists."""
-        for name in tails(annotation.file_name):
+        assert annotation.tree is not None
+        for name in (*tails(annotation.file_name), *tails(f"{text(annotation.tree, 'folder')}/{annotation.file_name}")):
             parent, _, last = nfc(name).rpartition("/")
             for place in self._candidates(annotation.file.parent):
                 listing = self._listing(place / parent)
@@ -179,30 +182,32 @@ class VocFolder:
             parts = place.relative_to(self.root).parts
             beside = bool(self._listing(place).names)
             parallel: list[Path] = []
-            for depth in range(len(parts), -1, -1):
-                inner = parts[depth:]
-                found = self._picture_folders(self.root.joinpath(*parts[:depth]), inner[:1], guess=not beside)
-                parallel += [folder.joinpath(*tail) for folder in found for tail in (inner[1:], inner, ())]
-                if found:
+            for guess, depth in product((False, True)[: 1 if beside else 2], range(len(parts), -1, -1)):
+                above, inner = parts[:depth], parts[depth:]
+                if guess and any(map(ANNOTATIONS.fullmatch, above)):
+                    continue
+                found = self._picture_folders(self.root.joinpath(*above), inner[:1], guess)
+                parallel = [folder.joinpath(*tail) for folder in found for tail in (inner[1:], inner, ())]
+                if parallel and guess:
+                    name = "/".join(parts) or "."
+                    self.notes.append(f"images of the annotations in {name}: taken from {found[0].relative_to(self.root).as_posix()}")
+                if parallel:
                     break
-            above = [] if beside else [self.root.joinpath(*parts[:depth]) for depth in range(len(parts) - 1, -1, -1)]
+            outer = [] if beside else [self.root.joinpath(*parts[:depth]) for depth in range(len(parts) - 1, -1, -1)]
             apart = any(map(ANNOTATIONS.fullmatch, parts))
-            order = [*parallel, place, *above] if apart else [place, *parallel, *above]
+            order = [*parallel, place, *outer] if apart else [place, *parallel, *outer]
             self._places[place] = [folder for folder in dict.fromkeys(order) if self._listing(folder).names] or order[:1]
         return self._places[place]
 
     def _picture_folders(self, base: Path, without: Sequence[str], guess: bool) -> list[Path]:
-        """Return the folders of images directly inside a folder: those with the usual names, or else the only one that contains images."""
+        """Return the folders directly inside a folder that have the usual names, or as a `guess` the only one that contains images."""
         folders = self.walk.subfolders(base)
-        named = [folder for folder in folders if PICTURES.fullmatch(folder.name)]
-        if named or not guess:
+        if not guess:
+            named = [folder for folder in folders if PICTURES.fullmatch(folder.name)]
             return sorted(named, key=lambda folder: folder.name != "JPEGImages")
-        others = [
-            folder
-            for folder in folders
-            if folder.name not in without and not any(names.fullmatch(folder.name) for names in (_OTHERS, ANNOTATIONS))
-        ]
-        holding = [folder for folder in others if not split_kind(folder.name) and any(map(is_picture, self.walk.files(folder)))]
+        others = [folder for folder in folders if folder.name not in without and not split_kind(folder.name)]
+        photos = [folder for folder in others if not _OTHERS.fullmatch(folder.name) and not ANNOTATIONS.fullmatch(folder.name)]
+        holding = [folder for folder in photos if any(map(is_picture, self.walk.files(folder)))]
         return holding if len(holding) == 1 else []
 
     def _listing(self, folder: Path) -> _Listing:
@@ -244,7 +249,7 @@ def find_annotation(root: Path) -> Path | None:
         looked += len(level)
         for folder in level:
             found = next((file for file in walk.files(folder, deep=False) if _is_xml(file)), None)
-            if found is not None and _starts_like_voc(found):
+            if found is not None and is_annotation_file(found):
                 return Path(found)
         level = [inner for folder in level for inner in walk.subfolders(folder)]
     return None
@@ -253,14 +258,6 @@ def find_annotation(root: Path) -> Path | None:
 def _is_xml(file: str) -> bool:
     name = os.path.basename(file)
     return name.lower().endswith(".xml") and not name.startswith(".")
-
-
-def _starts_like_voc(file: str) -> bool:
-    try:
-        with open(file, "rb") as content:
-            return looks_like_voc(content.read(_START))
-    except OSError:
-        return False
 
 
 def _shown(annotations: Sequence[Annotation]) -> str:

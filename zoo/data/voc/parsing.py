@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import os
 import re
+from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException
@@ -13,6 +15,7 @@ from zoo.errors import Flaw
 
 _DECLARED = re.compile(rb"<\?xml[^>]*?\sencoding\s*=\s*[\"']([A-Za-z][\w.:-]*)[\"']")
 _ROOT = re.compile(rb"<([\w.-]+:)?annotation[\s/>]", re.IGNORECASE)
+_START = 2000  # bytes that show the root element
 _MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 # The XML parser lacks encodings with several bytes per character. As in web browsers, a name stands for the largest set of characters with
 # these codes: many files that declare gb2312 contain other characters of GBK.
@@ -40,9 +43,16 @@ def parse(data: bytes) -> Element:
     return tree
 
 
-def looks_like_voc(start: bytes) -> bool:
-    """Return whether the first bytes of an XML file, in any encoding, contain the root element of VOC."""
-    return _ROOT.search(start.replace(b"\0", b"")) is not None
+def is_annotation_file(path: Path | str) -> bool:
+    """Return whether a file is an XML file that starts with the root element of VOC, in any encoding."""
+    name = os.path.basename(path)
+    if not name.lower().endswith(".xml") or name.startswith("."):
+        return False
+    try:
+        with open(path, "rb") as content:
+            return _ROOT.search(content.read(_START).replace(b"\0", b"")) is not None
+    except OSError:
+        return False
 
 
 def _decoded(data: bytes) -> str | bytes:
