@@ -37,6 +37,13 @@ def flags_of(words: list[str]) -> type[Any]:
     return combine(PredictFlags, task_flags(words), engine=True)
 
 
+def _source(text: str) -> Any:
+    """Return a source as `zoo.predict` expects it: the number of a camera, standard input for "-", or the text."""
+    if text == "-":
+        return sys.stdin.buffer
+    return int(text) if text.isdecimal() and not Path(text).exists() else text
+
+
 def run(flags: Any) -> int:
     """Run the command and return its exit status."""
     from zoo.data.loader import pick_batch_size
@@ -54,7 +61,7 @@ def run(flags: Any) -> int:
     with progress_of(flags.run.quiet) as progress:
         built = saved_or_built(folder, flags, progress)
         model, precision = compiled(built, flags.engine, flags.run, flags.main.batch_size, progress)
-        sources: list[Any] = [int(source) if source.isdecimal() and not Path(source).exists() else source for source in inputs]
+        sources: list[Any] = [_source(text) for text in inputs]
         predictions = predict(
             model,
             sources[0] if len(sources) == 1 else sources,

@@ -79,6 +79,8 @@ def open_whole(source: str, task: Task, skip_bad: bool, progress: Progress) -> O
     if opened.faults and not skip_bad:
         what = f"data {source!r}: {counted(len(opened.faults), 'error')} in the annotations:"
         raise DataError(what, opened.faults, "Fix them, or skip them with --skip-bad.")
+    if not opened.items:
+        raise DataError(f"data {source!r} has no valid samples", opened.faults)
     return opened
 
 
@@ -113,7 +115,10 @@ def write_content(
     with draft_folder(out, _MARKER) as draft:
         writer.write(replace(content, put=put), draft)
     opens = f"{ref.scheme}:{out / writer.path if writer.path else out}"
-    data = tuple(f"{opens}?split={split}" for split in content.splits) or (opens,)
+    # image files aren't changed, so their bands must still be chosen
+    bands = next((",".join(map(str, picture.record.bands)) for picture in content.pictures if picture.record.bands), None)
+    data = tuple(f"{opens}?split={split}{f'&bands={bands}' if bands else ''}" for split in content.splits)
+    data = data or (f"{opens}?bands={bands}" if bands else opens,)
     return data, losses, linked
 
 
@@ -123,7 +128,7 @@ def _writer(ref: DataRef, task: Task) -> Writer:
         raise InputError(f"datasets of the task {task.name} can't be written: it has no output formats")
     if not ref.scheme or not ref.path:
         raise InputError(f"target is {ref.text!r}; expected scheme:folder, where scheme is one of: {', '.join(writers)}")
-    if ref.options or ref.split or ref.classes or ref.limit:
+    if ref.options or ref.split or ref.classes or ref.limit or ref.bands:
         raise InputError(f"target is {ref.text!r}; options after ? are only allowed in the source")
     if ref.scheme not in writers:
         raise UnknownNameError(f"output format of the task {task.name}:", ref.scheme, writers)

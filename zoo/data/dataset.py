@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.data.names import nfc
-from zoo.errors import Fault, ImageError, InputError
+from zoo.errors import Fault, Flaw, ImageError, InputError
+from zoo.images import bands
 from zoo.images import decoding as images
 
 OnError = Literal["raise", "skip"]
@@ -21,7 +22,9 @@ Image = NDArray[np.uint8]
 def wrong_size(stated_hw: tuple[int, int], size_hw: tuple[int, int]) -> str:
     """Describe an image whose size differs from that of its annotation, both as height and width in pixels."""
     stated, real = (f"{width}×{height}" for height, width in (stated_hw, size_hw))
-    return f"its annotation is for an image of {stated} pixels, but the file has {real}. Was it resized or replaced after annotation?"
+    change = "rotated" if stated_hw == size_hw[::-1] else "resized or replaced"
+    reason = f"its annotation is for an image of {stated} pixels, but the file has {real}"
+    return f"{reason}. Was it {change} after annotation? Restore the file, or correct the boxes and the size in the annotation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +53,14 @@ class Record:
         target: as in `Sample`.
         size_hw: height and width in pixels, after EXIF orientation, that the target refers to; None if the annotations don't state a size.
             An image file is compared with it when it is decoded.
+        bands: bands of the image to read as RGB or grey; see `zoo.read_image`. None for the usual ones.
     """
 
     key: str
     source: Path | Image | Callable[[], Image]
     target: Any
     size_hw: tuple[int, int] | None = None
+    bands: tuple[int, ...] | None = None
 
     @property
     def path(self) -> Path | None:
@@ -79,12 +84,22 @@ class Record:
         Raises:
             ImageError: the file can't be read, or has another size than `size_hw`.
         """
+        if self.bands is not None:
+            decoding = replace(decoding, bands=self.bands)
         if isinstance(self.source, Path):
             image, size_hw = decoding.read(self.source)
             if self.size_hw not in (None, size_hw):
                 raise ImageError(str(self.source), wrong_size(self.size_hw, size_hw), "wrong-size")
             return image, size_hw
+        encoded = getattr(self.source, "encoded", None)  # images in a table
+        if self.bands is not None and encoded is not None:
+            return decoding.decode(encoded(), self.key)
         image = self.source() if callable(self.source) else self.source
+        if self.bands is not None:
+            try:
+                image = bands.choose(image, self.bands)
+            except Flaw as flaw:
+                raise ImageError(self.key, flaw.reason, flaw.kind) from None
         return image, (image.shape[0], image.shape[1])
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.data.dataset import Dataset
+from zoo.data.dataset import Dataset, Record
 
 _LENGTH = 16  # hexadecimal digits: 64 bits
 
@@ -21,7 +21,7 @@ def data_fingerprint(dataset: Dataset) -> str:
     Images are identified by the content of their files, so a copy of the dataset in another location has the same fingerprint. An image
     that can't be read counts as missing. Evaluation reports it separately.
     """
-    lines = (f"{record.key}\t{_picture(record.source, record.key)}\t{_target(record.target)}" for record in dataset.records)
+    lines = (f"{record.key}\t{_picture(record)}\t{_target(record.target)}" for record in dataset.records)
     return _with_classes(dataset, sorted(lines))
 
 
@@ -41,7 +41,12 @@ def file_fingerprint(path: Path) -> str:
         return hashlib.file_digest(file, "blake2b").hexdigest()[:_LENGTH]
 
 
-def _picture(source: Any, key: str) -> str:
+def _picture(record: Record) -> str:
+    content = _content(record.source, record.key)
+    return content if record.bands is None else f"{content} bands {record.bands}"
+
+
+def _content(source: Any, key: str) -> str:
     if isinstance(source, Path):
         try:
             return file_fingerprint(source)

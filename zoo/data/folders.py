@@ -251,7 +251,9 @@ class PictureRoot:
             reason = f"is a link to {os.readlink(place)}, which can't be followed"
         if reason:
             raise Flaw(f"{os.path.relpath(place, self.folder)!r} {reason}", "link")
-        return Path(place) if os.path.isfile(place) else None
+        if not (stat.S_ISREG(mode) or os.path.isfile(place)):
+            return None
+        return path if place == os.fspath(path) else Path(place)
 
     def holds(self, path: Path) -> bool:
         """Return whether a path is the dataset folder or within it, or is reached through a link that is followed."""
@@ -271,7 +273,10 @@ class PictureRoot:
     def _inside(self, path: str) -> str | None:
         """Return a path relative to the dataset folder, as it is spelt; None if it is spelt as a path outside the folder."""
         plain = os.path.normpath(path)
-        relative = os.path.relpath(plain, self.folder)
+        try:
+            relative = os.path.relpath(plain, self.folder)
+        except ValueError:  # they are on different drives
+            return None
         leaves = relative.split(os.sep, 1)[0] == ".." or (".." in path and os.path.realpath(path) != os.path.realpath(plain))
         return None if leaves else relative
 

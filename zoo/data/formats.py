@@ -12,6 +12,8 @@ from zoo.data.dataset import Dataset, OnError, Record, from_sequence
 from zoo.data.links import RULES
 from zoo.data.names import nfc
 from zoo.errors import DataError, Fault, InputError, UnknownNameError
+from zoo.images import decoding
+from zoo.images.bands import parse as parse_bands
 from zoo.registry import Registry
 from zoo.system.wording import counted, look_at
 
@@ -28,6 +30,7 @@ class DataRef:
         classes: classes to keep, in this order; None for all.
         limit: maximum number of samples; None for no limit.
         exact: whether to decode all images at full size; see `Dataset`.
+        bands: bands of the images to read as RGB or grey; see `zoo.read_image`. None for the usual ones.
         links: which symbolic links that leave the dataset folder are followed: "own", "follow" or "refuse"; see `zoo.data.links`.
         options: scheme-specific options, by name.
         pictures: whether the image files must exist. It is False when predictions from a file are scored, which doesn't require the images;
@@ -41,6 +44,7 @@ class DataRef:
     classes: tuple[str, ...] | None = None
     limit: int | None = None
     exact: bool = False
+    bands: tuple[int, ...] | None = None
     links: str = "own"
     options: Mapping[str, str] = field(default_factory=dict)
     pictures: bool = True
@@ -50,8 +54,8 @@ class DataRef:
         """Parse a dataset string.
 
         Raises:
-            InputError: an option has no value or occurs twice, `limit` isn't an integer above 0, `exact` is neither true nor false, or
-                `links` isn't one of the rules.
+            InputError: an option has no value or occurs twice, `limit` isn't an integer above 0, `exact` is neither true nor false,
+                `bands` isn't one or three numbers, or `links` isn't one of the rules.
         """
         body, _, query = text.partition("?")
         head, colon, tail = body.partition(":")
@@ -65,7 +69,7 @@ class DataRef:
                 raise InputError(f"data {text!r}: the option {name!r} is given twice")
             options[name] = value
         split, classes, limit = (options.pop(name, None) for name in ("split", "classes", "limit"))
-        exact, links = options.pop("exact", "false"), options.pop("links", "own")
+        exact, links, bands = options.pop("exact", "false"), options.pop("links", "own"), options.pop("bands", None)
         if limit is not None and (not limit.isdecimal() or int(limit) < 1):
             raise InputError(f"data {text!r}: limit is {limit!r}; expected an integer above 0")
         if exact not in ("true", "false"):
@@ -73,7 +77,18 @@ class DataRef:
         if links not in RULES:
             raise InputError(f"data {text!r}: links is {links!r}; expected one of {', '.join(RULES)} (links that leave the folder)")
         names = tuple(nfc(name.strip()) for name in classes.split(",")) if classes is not None else None
-        return cls(text, scheme, path, split, names, int(limit) if limit else None, exact == "true", links, options)
+        return cls(
+            text,
+            scheme,
+            path,
+            split,
+            names,
+            int(limit) if limit else None,
+            exact == "true",
+            None if bands is None else parse_bands(bands),
+            links,
+            options,
+        )
 
     def folder(self) -> Path:
         """Return the path, or raise a `DataError` if it isn't an existing folder."""
@@ -155,10 +170,18 @@ def open_data(
     scheme = schemes[ref.scheme]
     for option in ref.options:
         if option not in scheme.options:
-            raise UnknownNameError(f"option of {scheme.name}:", option, {"split", "classes", "limit", "exact", "links", *scheme.options})
+            raise UnknownNameError(
+                f"option of {scheme.name}:", option, {"split", "classes", "limit", "exact", "bands", "links", *scheme.options}
+            )
     dataset = scheme.open(ref, on_error)
     if not dataset.records:
-        raise DataError(f"data {ref.text!r} has no samples", dataset.skipped, remedy="Check the path, the split and the classes.")
+        faults = (*dataset.skipped, *(Fault(ref.path, note) for note in dataset.notes))
+        raise DataError(f"data {ref.text!r} has no samples", faults, remedy="Check the path, the split and the classes.")
+    if pictures:
+        files = {record.key: record.path for record in dataset.records if record.path is not None}
+        dataset = replace(dataset, notes=(*dataset.notes, *decoding.notes(files, ref.bands)))
+    if ref.bands is not None:
+        dataset = replace(dataset, records=tuple(replace(record, bands=ref.bands) for record in dataset.records))
     if say is not None:
         for note in dataset.notes:
             say(f"data {ref.text}: {note}")

@@ -8,6 +8,14 @@ from pathlib import Path
 RULES = ("own", "follow", "refuse")
 
 
+def is_within(path: str, folder: str) -> bool:
+    """Return whether a path is a folder or inside it; both are absolute and without links."""
+    try:
+        return os.path.commonpath([folder, path]) == folder
+    except ValueError:  # they are on different drives
+        return False
+
+
 class Links:
     """Decides which symbolic links of a dataset are followed.
 
@@ -22,7 +30,7 @@ class Links:
 
     def holds(self, real: str) -> bool:
         """Return whether a path without links is the dataset folder or is inside it."""
-        return os.path.commonpath([self._real, real]) == self._real
+        return is_within(real, self._real)
 
     def refusal(self, inside: str, *, annotation: bool = False) -> str:
         """Return why a link on a path, relative to the dataset folder, isn't followed; "" if all are.

@@ -1,37 +1,33 @@
 """Decode image files to RGB uint8 arrays. All images in the zoo are decoded here.
 
-The decoder is OpenCV. This module adds features that OpenCV lacks: a check of the format (by content, not by name), a limit on the number
-of pixels that is checked before memory is allocated, detection of damage that OpenCV only prints to standard error (opencv#6468), scaling
-of 16-bit samples to 8 bits, and blending of transparent images over white.
+The decoders are OpenCV and, for the formats in `zoo.images.pillow`, Pillow. This module adds features that they lack: a check of the format
+(by content, not by name), a limit on the number of pixels that is checked before memory is allocated, scaling of 16-bit samples to 8 bits,
+blending of transparent images over white, and the choice of bands.
 """
 
 from __future__ import annotations
 
-import re
+import mmap
 import stat
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as PILImage
 
 from zoo.errors import Flaw, ImageError, check_positive
-from zoo.images import headers, stderr, tiff
-from zoo.images.headers import MAX_PIXELS, Header
-from zoo.system.wording import look_at
+from zoo.images import bands, headers, opencv, pillow
+from zoo.images.header import FORMATS, Header
+from zoo.images.headers import MAX_PIXELS
+from zoo.system.wording import counted, look_at
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".pgm", ".ppm")
+# files with these suffixes count as images; others do if their content is that of an image (see zoo.data.folders)
+SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 
 Image = NDArray[np.uint8]
-
-# the bit 256 selects RGB order, and the bits 16, 32 and 64 select the reduced scales; despite "GRAYSCALE" in their names, these flags
-# don't convert to grey: the name only means that the BGR bit isn't set
-_REDUCED = {2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4, 8: cv2.IMREAD_REDUCED_GRAYSCALE_8}
-_DAMAGE = re.compile(r"Corrupt JPEG data: (.*)|(Premature end.*)|(Inconsistent progression.*)|TIFF_Error (.*)")
-_EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 
 
 def read(path: Path | str) -> Image:
@@ -39,16 +35,18 @@ def read(path: Path | str) -> Image:
     return decode(load(path), str(path))
 
 
-def read_image(image: Path | str | bytes, *, max_pixels: int = MAX_PIXELS) -> Image:
+def read_image(image: Path | str | bytes, *, max_pixels: int = MAX_PIXELS, bands: tuple[int, ...] | None = None) -> Image:
     """Decode an image file, exactly as training, evaluation and prediction do.
 
     Args:
-        image: path of a JPEG, PNG, WebP, BMP, TIFF, PGM or PPM file, or the file's bytes.
+        image: path of a JPEG, PNG, WebP, BMP, TIFF, PNM, GIF, HEIC (with the extra `heic`), AVIF or JPEG 2000 file, or the file's bytes.
         max_pixels: limit on width × height; larger images are refused before they are decoded.
+        bands: three bands to read as red, green and blue, or one to read as grey, counted from 0. They are the stored samples of a TIFF
+            with further bands than grey, RGB and alpha, and else red, green and blue. None reads grey or RGB, and refuses other images.
 
     Returns:
         [H, W, 3] uint8 array, RGB. The EXIF orientation is applied, transparency is blended over white, and 16-bit samples are scaled to
-        8 bits.
+        8 bits. Of several frames or pages, the first is decoded.
 
     Raises:
         ImageError: the file is missing, empty, damaged, truncated, too large or in an unsupported format.
@@ -59,7 +57,7 @@ def read_image(image: Path | str | bytes, *, max_pixels: int = MAX_PIXELS) -> Im
         array([[[255,   0,   0]]], dtype=uint8)
     """
     data, name = (image, f"image of {len(image)} bytes") if isinstance(image, bytes) else (load(image), str(image))
-    return Decoding(max_pixels=max_pixels).decode(data, name)[0]
+    return Decoding(max_pixels=max_pixels, bands=bands).decode(data, name)[0]
 
 
 def decode(data: bytes, name: str) -> Image:
@@ -79,13 +77,17 @@ class Decoding:
             of 400 pixels scaled to a sixth, and 0.8 for portraits of 12 megapixels scaled to 224 pixels. With a factor of two instead
             of three, the difference is 2.1 for small images scaled to 50 pixels. None to decode images at full size.
         max_pixels: limit on width × height; larger images are refused before they are decoded.
+        bands: bands to read as RGB or grey, as in `read_image`; None for the usual ones.
     """
 
     min_size_hw: tuple[int, int] | None = None
     max_pixels: int = MAX_PIXELS
+    bands: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         check_positive("decoding", max_pixels=self.max_pixels)
+        if self.bands is not None:
+            bands.check(self.bands)
 
     def read(self, path: Path | str) -> tuple[Image, tuple[int, int]]:
         """Decode an image file; the result is as in `decode`."""
@@ -99,19 +101,40 @@ class Decoding:
         """
         header = _header(data, name, self.max_pixels)
         scale = _scale(header, self.min_size_hw) if self.min_size_hw else 1
-        image, messages = _imdecode(data, header, scale)
-        for line in messages:
-            if reason := _damage(line):
-                # libjpeg reports "Premature end" if the file ends within a scan, although an end marker exists somewhere in it
-                kind = "truncated" if reason.startswith("Premature end") else "unreadable"
-                raise ImageError(name, f"is damaged: {reason}. Replace the file, or remove it", kind)
-        expected = (-(-header.height // scale), -(-header.width // scale))
-        if image is None or image.shape[:2] != expected:
-            raise ImageError(
-                name, f"is a damaged or unusual {header.format} that OpenCV can't decode. Replace the file, or convert it to PNG"
-            )
-        upright = _TURNS[header.orientation](_rgb(image, header, name))
-        return np.ascontiguousarray(upright), header.size_hw
+        try:
+            image = self._rgb(data, header, scale)
+        except Flaw as flaw:
+            raise ImageError(name, flaw.reason, flaw.kind) from None
+        return image, header.size_hw
+
+    def frames(self, data: bytes, name: str) -> Iterator[Image]:
+        """Yield the frames of an animated image, as `decode` returns the first."""
+        header = _header(data, name, self.max_pixels)
+        try:
+            for samples in pillow.frames(data, header.format):
+                yield np.ascontiguousarray(_TURNS[header.orientation](_rgb(samples, header)))
+        except Flaw as flaw:
+            raise ImageError(name, flaw.reason, flaw.kind) from None
+
+    def convert(self, image: PILImage.Image, name: str) -> Image:
+        """Convert an image of Pillow, as `decode` does with its file."""
+        header = _limited(pillow.header(image), name, self.max_pixels)
+        try:
+            return np.ascontiguousarray(_TURNS[header.orientation](_rgb(pillow.pixels(image), header)))
+        except Flaw as flaw:
+            raise ImageError(name, flaw.reason, flaw.kind) from None
+
+    def _rgb(self, data: bytes, header: Header, scale: int) -> Image:
+        """Decode an image, turn it upright, and choose its bands; raise a Flaw if it can't be decoded."""
+        header = header if self.bands is None else header.choose(self.bands)
+        if header.bands is None:
+            what = f"is a TIFF with {header.samples} bands that aren't declared as grey or RGB, with or without alpha"
+            raise Flaw(f"{what}. {bands.CHOICE}, or save it as RGB", "unreadable")
+        foreign = header.format in pillow.FORMATS
+        rgb = _rgb(pillow.decode(data, header.format) if foreign else opencv.decode(data, header, scale), header)
+        if self.bands is not None and not header.bands:
+            rgb = bands.choose(rgb, self.bands)
+        return np.ascontiguousarray(_TURNS[header.orientation](rgb))
 
 
 def header(path: Path | str) -> Header:
@@ -122,6 +145,12 @@ def header(path: Path | str) -> Header:
 def size(path: Path | str) -> tuple[int, int]:
     """Return the height and width of an image file in pixels, with orientation applied; otherwise as `header`."""
     return header(path).size_hw
+
+
+def upright(image: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Return an image or mask [H, W, …] turned as an EXIF orientation (1 to 8) declares."""
+    turned: NDArray[Any] = _TURNS[orientation](image)
+    return turned
 
 
 _HEAD = 1 << 16  # bytes; more are read of few files: an EXIF block has up to 64 KiB
@@ -135,9 +164,34 @@ def peek(path: Path | str) -> Header | None:
             try:
                 return headers.parse(head, whole=False)
             except Flaw as flaw:
-                return headers.parse(head + file.readall(), whole=False) if flaw.kind == "truncated" and len(head) == _HEAD else None
+                if flaw.kind != "truncated" or len(head) < _HEAD:
+                    return None
+            if head.startswith((b"II", b"MM")):  # the directory of a TIFF may stand behind gigabytes of pixels
+                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                    return headers.parse(mapped, whole=False)
+            return headers.parse(head + file.readall(), whole=False)
     except (OSError, Flaw):
         return None
+
+
+def notes(paths: Mapping[str, Path], chosen: tuple[int, ...] | None) -> tuple[str, ...]:
+    """Return what isn't read of image files, by key: further frames of GIFs, and pages and bands of TIFFs unless some are `chosen`.
+
+    Of a large dataset without such images, only some headers are read.
+    """
+    found: dict[str, list[str]] = {}
+    for number, (key, path) in enumerate((key, path) for key, path in paths.items() if path.suffix.lower() in _PARTIAL):
+        if number >= _LOOKED and not found:
+            break
+        header = peek(path)
+        note = "" if header is None else header.note if chosen is None else replace(header, assumed="").note
+        if note:
+            found.setdefault(note, []).append(key)
+    return tuple(f"{note}: {counted(len(keys), 'image')}, such as {keys[0]}" for note, keys in found.items())
+
+
+_PARTIAL = (*FORMATS["GIF"], *FORMATS["TIFF"])  # formats whose files often have several frames or other bands
+_LOOKED = 2000  # files
 
 
 def load(path: Path | str) -> bytes:
@@ -161,11 +215,17 @@ def _header(data: bytes, name: str, max_pixels: int) -> Header:
         header = headers.parse(data)
     except Flaw as flaw:
         raise ImageError(name, flaw.reason, flaw.kind) from None
-    if header.height * header.width > max_pixels:
+    return _limited(header, name, max_pixels)
+
+
+def _limited(header: Header, name: str, max_pixels: int) -> Header:
+    """Return the header, or raise an `ImageError` if the image is too large."""
+    if header.height * header.width * max(1, header.samples // 4) > max_pixels:  # more samples per pixel than RGBA need as much memory
+        several = f" in {header.samples} bands" if header.samples > 4 else ""
         raise ImageError(
             name,
-            f"is too large: {header.width}×{header.height} pixels, the limit is {max_pixels} in total. Scale it down, or raise the limit "
-            "(max_pixels=, or --max-pixels if the command has it)",
+            f"is too large: {header.width}×{header.height} pixels{several}, the limit is {max_pixels} in total. "
+            "Scale it down, or raise the limit (max_pixels=, or --max-pixels if the command has it)",
             "huge",
         )
     return header
@@ -176,46 +236,11 @@ def _scale(header: Header, min_size_hw: tuple[int, int]) -> int:
     if header.format != "JPEG":
         return 1
     height, width = header.size_hw
-    fits = [scale for scale in _REDUCED if min(height / min_size_hw[0], width / min_size_hw[1]) >= 3 * scale]
+    fits = [scale for scale in opencv.REDUCED if min(height / min_size_hw[0], width / min_size_hw[1]) >= 3 * scale]
     return max(fits, default=1)
 
 
-def _imdecode(data: bytes, header: Header, scale: int) -> tuple[NDArray[np.generic] | None, list[str]]:
-    """Return the image that OpenCV decodes, or None if it fails, and the lines printed to standard error during decoding."""
-    if header.format == "PNM":
-        data += b"\n"  # OpenCV drops the last number of a text PNM that has no trailing newline
-    encoded = tiff.widened(data) if header.paired else data
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | _REDUCED.get(scale, 0)
-    if header.alpha or header.transparent_grey is not None or header.peak != 255:
-        flags = cv2.IMREAD_UNCHANGED
-    level = cv2.utils.logging.getLogLevel()
-    with stderr.caught() as messages:
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_WARNING)  # OpenCV passes on libtiff's errors only through its log
-        try:
-            image: NDArray[Any] | None = cv2.imdecode(np.frombuffer(encoded, np.uint8), flags)
-        except cv2.error:
-            image = None
-        finally:
-            cv2.utils.logging.setLogLevel(level)
-    if image is not None and flags == cv2.IMREAD_UNCHANGED and image.ndim == 3:
-        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
-    if image is not None and header.paired and image.shape == (header.height, 2 * header.width):
-        image = tiff.pairs(image, data)
-    return image, messages
-
-
-def _damage(line: str) -> str | None:
-    """Return the damage reported by a line on standard error, or None if the line is harmless."""
-    found = _DAMAGE.search(line)
-    if found is None:
-        return None
-    reason: str = next(group for group in found.groups() if group)
-    padding = _EXTRANEOUS.fullmatch(reason)
-    # some cameras pad the end of their scans; these images are complete
-    return None if padding and int(padding[1]) <= 16 else reason
-
-
-def _rgb(image: NDArray[np.generic], header: Header, name: str) -> Image:
+def _rgb(image: NDArray[np.generic], header: Header) -> Image:
     """Scale samples to 8 bits, blend transparency over white, and expand grey to three channels."""
     samples: NDArray[Any] = image
     if header.transparent_grey is not None:
@@ -223,20 +248,20 @@ def _rgb(image: NDArray[np.generic], header: Header, name: str) -> Image:
     if header.peak != 255:
         highest = int(samples.max())
         if highest > header.peak:
-            raise ImageError(name, f"is damaged: it contains the value {highest}; its header declares {header.peak} as the maximum")
+            raise Flaw(f"is damaged: it contains the value {highest}; its header declares {header.peak} as the maximum", "unreadable")
         samples = header.peak - samples if header.inverted else samples
         samples = (samples.astype(np.uint32) * 255 + header.peak // 2) // header.peak
     pixels: Image = samples.astype(np.uint8, copy=False)
     if pixels.ndim == 2:
         return np.repeat(pixels[..., None], 3, axis=2)
-    if pixels.shape[2] == 3:
-        return pixels
-    return _over_white(pixels[..., :-1], pixels[..., -1:], header.premultiplied)
+    if pixels.shape[2] in (1, 3):
+        return np.repeat(pixels, 3 // pixels.shape[2], axis=2)
+    return over_white(pixels, header.premultiplied)
 
 
-def _over_white(colours: Image, alphas: Image, premultiplied: bool) -> Image:
-    """Blend colours [H, W, 3] or grey values [H, W, 1] with opacity [H, W, 1] over white; return three channels in either case."""
-    colour, alpha = colours.astype(np.uint16), alphas.astype(np.uint16)
+def over_white(pixels: Image, premultiplied: bool = False) -> Image:
+    """Blend RGB [H, W, 4] or grey [H, W, 2], both with opacity as the last channel, over white; return three channels in either case."""
+    colour, alpha = pixels[..., :-1].astype(np.uint16), pixels[..., -1:].astype(np.uint16)
     if premultiplied:
         over: NDArray[np.uint16] = np.minimum(colour + (255 - alpha), 255)
     else:

@@ -10,41 +10,17 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 
 from zoo.errors import Flaw
-from zoo.images import tiff
+from zoo.images import jpeg, pillow, tiff
+from zoo.images.header import FORMATS, Header
+from zoo.images.unsupported import describe
 
 MAX_PIXELS = 100_000_000  # default limit on width × height
 
 _EXIF = b"Exif\0\0"
-
-
-@dataclass(frozen=True, slots=True)
-class Header:
-    """Header of an image file."""
-
-    format: str  # "JPEG", "PNG", "WebP", "BMP", "TIFF" or "PNM"
-    height: int  # in pixels as stored, before orientation
-    width: int
-    orientation: int = 1  # EXIF orientation, 1 to 8
-    peak: int = 255  # maximum sample value: 255, 65535, or the maximum declared by a PGM or PPM file
-    alpha: bool = False  # whether the image has an alpha channel or a transparent colour
-    premultiplied: bool = False  # whether the colours that OpenCV returns are already multiplied by alpha
-    transparent_grey: int | None = None  # 8-bit or 16-bit grey value that a PNG declares as transparent
-    paired: bool = False  # whether the file is a grey TIFF with alpha, which must be converted by `tiff.widened` before decoding
-    inverted: bool = False  # whether 0 is white in the array that OpenCV returns
-    turned: int = 1  # orientation of a TIFF, which OpenCV applies; `height` and `width` are those after it
-
-    @property
-    def size_hw(self) -> tuple[int, int]:
-        """Height and width after orientation, in pixels."""
-        return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)
-
-    @property
-    def declared(self) -> int:
-        """Orientation declared by the file, 1 to 8, regardless of who applies it."""
-        return max(self.orientation, self.turned)
 
 
 def parse(data: bytes, whole: bool = True) -> Header:
@@ -67,20 +43,12 @@ def parse(data: bytes, whole: bool = True) -> Header:
             if header.height < 1 or header.width < 1:
                 raise _unreadable(f"is damaged: its header declares a size of {header.width}×{header.height} pixels")
             return header
-    raise _unreadable(f"is {describe(data)}; expected JPEG, PNG, WebP, BMP, TIFF, PGM or PPM. Convert it, or remove it")
+    raise _unreadable(f"is {describe(data)}; expected one of {', '.join(FORMATS)}. Convert it, or remove it")
 
 
-def describe(data: bytes) -> str:
-    """Describe, for an error message, the likely type of a file that isn't a supported image, judged by its content."""
-    for pattern, words in _OTHERS:
-        if pattern.match(data):
-            return words
-    if b"\0" not in data[:512]:
-        try:
-            return f"text ({data[:24].decode('ascii')!r}…)"
-        except UnicodeDecodeError:
-            pass
-    return f"of an unknown format (it starts with {data[:8].hex(' ')})"
+def is_image(start: bytes) -> bool:
+    """Return whether the first bytes of a file are those of a supported image format."""
+    return any(pattern.match(start) for pattern, _ in _FORMATS)
 
 
 def _cut_short(how: str) -> Flaw:
@@ -92,37 +60,18 @@ def _unreadable(reason: str) -> Flaw:
 
 
 def _jpeg(data: bytes, whole: bool) -> Header:
-    """Parse the JPEG markers up to the first scan (ITU-T T.81, annex B)."""
-    at, orientation, size = 2, 1, None
-    while True:
-        at = data.find(b"\xff", at)
-        if at < 0:
-            raise _cut_short("it ends before its image data")
-        marker = data[at + 1]
-        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8:  # padding, and markers without a length
-            at += 1 if marker == 0xFF else 2
-            continue
-        if marker == 0xD9:
-            raise _unreadable("is damaged: it ends before its image data")
-        start, at = at + 4, at + 2 + _be16(data, at + 2)
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            size = struct.unpack_from(">HH", data, start + 1)
-        elif marker == 0xE1 and data.startswith(_EXIF, start):
-            orientation = exif_orientation(data[start:at])
-        elif marker == 0xDA:
-            break
-    if size is None:
-        raise _unreadable("is damaged: its image data comes before its size")
-    # within a scan, every FF is followed by 00, so FF D9 can only be the end marker; a thumbnail's end marker precedes the scan
-    if whole and data.rfind(b"\xff\xd9", at) < 0:
+    markers = jpeg.parse(data)
+    open_end = whole and not jpeg.ended(data, markers)
+    if open_end and jpeg.completed(data, markers) is None:
         raise _cut_short("its end marker is missing")
-    return Header("JPEG", size[0], size[1], orientation)
+    assumed = "all of its pixels but no end marker, so other programs may refuse it" if open_end else ""
+    return Header("JPEG", markers.height, markers.width, exif_orientation(markers.exif), assumed=assumed)
 
 
 def _png(data: bytes, whole: bool) -> Header:
     """Parse a PNG file, and check the length and checksum of every chunk (W3C PNG, third edition, section 5)."""
     width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
-    orientation, alpha, key, ended = 1, colour in (4, 6), None, False
+    orientation, alpha, key, ended, several = 1, colour in (4, 6), None, False, False
     for kind, body in _png_chunks(data, whole):
         if kind == b"tRNS":
             alpha = colour != 0
@@ -130,10 +79,11 @@ def _png(data: bytes, whole: bool) -> Header:
             key = _be16(data, body.start) * (255 // (2**depth - 1) if depth < 8 else 1) if colour == 0 else None
         elif kind == b"eXIf":
             orientation = exif_orientation(data[body])
+        several |= kind == b"acTL" and struct.unpack_from(">I", data, body.start)[0] > 1
         ended = kind == b"IEND"
     if whole and not ended:
         raise _cut_short("its end chunk IEND is missing")
-    return Header("PNG", height, width, orientation, 65535 if depth == 16 else 255, alpha, transparent_grey=key)
+    return Header("PNG", height, width, orientation, 65535 if depth == 16 else 255, alpha, transparent_grey=key, several=several)
 
 
 def _png_chunks(data: bytes, whole: bool) -> Iterator[tuple[bytes, slice]]:
@@ -169,7 +119,7 @@ def _webp(data: bytes, whole: bool) -> Header:
     if kind != b"VP8X":
         raise _unreadable(f"is damaged: its first chunk is {kind.decode('latin-1')!r}; expected VP8, VP8L or VP8X")
     width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
-    return Header("WebP", height, width, _webp_orientation(data), alpha=bool(data[20] & 0x10))
+    return Header("WebP", height, width, _webp_orientation(data), alpha=bool(data[20] & 0x10), several=bool(data[20] & 0x02))
 
 
 def _webp_orientation(data: bytes) -> int:
@@ -187,8 +137,10 @@ def _bmp(data: bytes, whole: bool) -> Header:
     if struct.unpack_from("<I", data, 14)[0] == 12:
         width, height = struct.unpack_from("<HH", data, 18)
         return Header("BMP", height, width)
-    width, height, _, bits = struct.unpack_from("<iiHH", data, 18)
-    return Header("BMP", abs(height), width, alpha=bits == 32)
+    width, height, _, bits, packing = struct.unpack_from("<iiHHI", data, 18)
+    # alpha is declared by the fourth colour mask, which a header of 40 bytes doesn't have
+    masked = packing in (3, 6) and struct.unpack_from("<I", data, 14)[0] > 52
+    return Header("BMP", abs(height), width, alpha=bits == 32 and masked and struct.unpack_from("<I", data, 66)[0] > 0)
 
 
 def _tiff(data: bytes, whole: bool) -> Header:
@@ -196,24 +148,46 @@ def _tiff(data: bytes, whole: bool) -> Header:
     tags = tiff.directory(data)
     if tiff.WIDTH not in tags or tiff.HEIGHT not in tags:
         raise _unreadable("is damaged: its first directory declares no size")
-    depth, samples, extra = tags.get(tiff.DEPTH, 1), tags.get(tiff.SAMPLES, 1), tags.get(tiff.EXTRA_SAMPLES, 0)
+    depth, samples, extra = tags.get(tiff.DEPTH, 1), tags.get(tiff.SAMPLES, 1), tags.get(tiff.EXTRA_SAMPLES)
     width, height, turned = tags[tiff.WIDTH], tags[tiff.HEIGHT], tags.get(tiff.ORIENTATION, 1)
-    turned = turned if 1 <= turned <= 8 else 1
-    if depth > 16:
+    turned, kind, deep = turned if 1 <= turned <= 8 else 1, tags.get(tiff.PHOTOMETRIC, 1), depth == 16
+    if depth > 16 or tags.get(tiff.SAMPLE_FORMAT) == 3:
         raise _unreadable(f"is a TIFF with {depth} bits per sample; expected 8 or 16. Scale the samples and save it as PNG")
-    peak = 65535 if depth == 16 else 255
-    if samples == 2:
-        tiff.check_grey_alpha(data, tags)
-        return Header("TIFF", height, width, turned, peak, True, extra == 1, paired=True)
+    if deep and kind not in (0, 1, 2, 3) and samples > 1:
+        raise _unreadable("is a TIFF with 16 bits per sample that is neither grey nor RGB. Save it as RGB")
+    bands = _bands(kind, samples, tiff.values(data, tiff.EXTRA_SAMPLES), deep and tags.get(tiff.PLANAR, 1) == 2)
+    header = Header("TIFF", height, width, peak=65535 if deep else 255, samples=samples, bands=bands, several=tiff.has_pages(data))
+    if bands or bands is None:
+        alpha, rgb = bands is not None and len(bands) in (2, 4), bands == (0, 1, 2) and (samples > 3 or kind == 1)
+        assumed = f"{samples} bands, of which 0, 1 and 2 are read as red, green and blue (?bands= chooses others)" if rgb else ""
+        return replace(header, orientation=turned, alpha=alpha, premultiplied=extra == 1, assumed=assumed)
     # OpenCV applies the orientation of a TIFF regardless of the decoding flags, so only height and width are swapped here
     if turned >= 5:
         width, height = height, width
-    kind = tags.get(tiff.PHOTOMETRIC, 1)
-    # 8-bit samples: libtiff's RGBA reader multiplies by alpha, and inverts images in which 0 is white; 16-bit samples are not converted
-    stored = depth == 16
-    return Header(
-        "TIFF", height, width, 1, peak, kind == 2 and samples == 4, not stored or extra == 1, inverted=stored and kind == 0, turned=turned
-    )
+    # 8-bit samples: libtiff's RGBA reader multiplies by declared straight alpha, and inverts images in which 0 is white; 16-bit samples are
+    # not converted
+    premultiplied = extra == 1 or (extra == 2 and not deep)
+    alpha, inverted = kind == 2 and samples == 4, deep and kind == 0
+    return replace(header, height=height, width=width, turned=turned, alpha=alpha, premultiplied=premultiplied, inverted=inverted)
+
+
+def _bands(kind: int, samples: int, extras: tuple[int, ...], deep_planes: bool) -> tuple[int, ...] | None:
+    """Return the stored samples of a TIFF that are grey or RGB, and alpha: () if OpenCV decodes all; None if they must be chosen.
+
+    Args:
+        kind: photometric interpretation.
+        samples: number of samples per pixel.
+        extras: declarations of the extra samples: 0 for unspecified data, 1 or 2 for alpha.
+        deep_planes: whether each band of 16-bit samples is stored as a whole, which OpenCV misreads.
+    """
+    if kind == 2 and samples in (3, 4):
+        return (0, 1, 2) if extras == (0,) else tuple(range(samples)) if deep_planes else ()
+    alpha = not {tiff.PREMULTIPLIED, tiff.STRAIGHT}.isdisjoint(extras)
+    if kind == 1 and samples == 2 and alpha:
+        return 0, 1
+    if kind == 1 and samples == 3 and not alpha:
+        return 0, 1, 2  # RGB of 16 bits as GDAL writes it by default
+    return () if samples == 1 or (kind not in (0, 1, 2) and samples <= 4) else None
 
 
 def exif_orientation(block: bytes) -> int:
@@ -240,6 +214,24 @@ def _pnm(data: bytes, whole: bool) -> Header:
     return Header("PNM", height, width, peak=peak)
 
 
+def _gif(data: bytes, whole: bool) -> Header:
+    height, width, several = pillow.gif(data, whole)
+    return Header("GIF", height, width, several=several)
+
+
+def _jpeg2000(data: bytes, whole: bool) -> Header:
+    height, width, deep = pillow.jpeg2000(data, whole)
+    return Header("JPEG 2000", height, width, peak=65535 if deep else 255)
+
+
+def _boxed(format_: str, data: bytes, whole: bool) -> Header:
+    try:
+        height, width, orientation, several = pillow.boxed(data, format_)
+    except Flaw as flaw:
+        raise flaw if whole else _cut_short("its boxes go on") from None
+    return Header(format_, height, width, orientation, several=several)
+
+
 def _be16(data: bytes, at: int) -> int:
     return int(struct.unpack_from(">H", data, at)[0])
 
@@ -254,27 +246,8 @@ _FORMATS: tuple[tuple[re.Pattern[bytes], Callable[[bytes, bool], Header]], ...] 
     (re.compile(rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", re.DOTALL), _bmp),
     (re.compile(rb"II\*\0|MM\0\*"), _tiff),
     (re.compile(rb"P[1-6][\s#]"), _pnm),
-)
-
-_OTHERS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
-    (re.compile(pattern, re.DOTALL | re.IGNORECASE), words)
-    for pattern, words in (
-        (rb"\s*(?:<!doctype html|<html)", "an HTML page (a failed download?)"),
-        (rb"\s*<(?:\?xml|svg)", "an XML or SVG file"),
-        (rb"version https://git-lfs", "a Git LFS pointer (fetch it with `git lfs pull`)"),
-        (rb"\0+\Z", "nothing but zeros"),
-        (rb"GIF8", "a GIF"),
-        (rb"....ftypavi[fs]", "an AVIF"),
-        (rb"....ftyp(?:hei|hev|mif|msf)", "a HEIC"),
-        (rb"....ftyp", "an MP4 or QuickTime video"),
-        (rb"(?:II\x2b\0|MM\0\x2b)", "a BigTIFF"),
-        (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "a JPEG 2000"),
-        (rb"\xff\x0a|\0\0\0\x0cJXL ", "a JPEG XL"),
-        (rb"8BPS", "a Photoshop document"),
-        (rb"%PDF", "a PDF"),
-        (rb"PK\x03\x04", "a ZIP archive"),
-        (rb"\x1f\x8b", "a gzip archive"),
-        (rb"\x93NUMPY", "a NumPy array"),
-        (rb"P[Ff7]\s", "a PFM or PAM"),
-    )
+    (re.compile(rb"GIF8[79]a"), _gif),
+    (re.compile(rb"....ftyp(?:avi[fs]|mi[af]f|mi[fs]1.{4}(?:.{4}){0,8}?avi[fs])", re.DOTALL), partial(_boxed, "AVIF")),
+    (re.compile(rb"....ftyp(?:hei[cxms]|hev[cxms]|mi[fs]1|msf1)", re.DOTALL), partial(_boxed, "HEIC")),
+    (re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"), _jpeg2000),
 )

@@ -1,12 +1,13 @@
 """Capture of the standard error of C libraries.
 
-When OpenCV decodes an image, libjpeg and libtiff report damage only on standard error.
+When OpenCV decodes an image, libjpeg and libtiff report damage only on standard error. When it opens a stream, so does FFmpeg.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 from collections.abc import Iterator
 
@@ -14,6 +15,7 @@ _LOCK = threading.Lock()
 _OURS = (
     b"Corrupt JPEG", b"Premature end", b"Inconsistent progression", b"Invalid ", b"Unknown ", b"Warning", b"libpng", b"[ WARN", b"[ERROR",
 )  # fmt: skip
+_FFMPEG = re.compile(rb"\[\w+ @ 0x")
 _STDERR = 2
 
 
@@ -64,7 +66,11 @@ def caught() -> Iterator[list[str]]:
             lines += [line for line in written.decode(errors="replace").splitlines() if line.strip()]
             if written and threading.active_count() > 1:
                 # write bytes instead of text: progress bars have no newlines, and contain characters that decoding would lose
-                others = [line for line in written.splitlines(keepends=True) if line != b"\n" and not line.startswith(_OURS)]
+                others = [
+                    line
+                    for line in written.splitlines(keepends=True)
+                    if line != b"\n" and not (line.startswith(_OURS) or _FFMPEG.match(line))
+                ]
                 os.write(_STDERR, b"".join(others))
             os.close(saved)
 

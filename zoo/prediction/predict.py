@@ -21,6 +21,7 @@ from zoo.images.decoding import Decoding
 from zoo.images.headers import MAX_PIXELS
 from zoo.models.inference import answers
 from zoo.models.model import Model
+from zoo.prediction.films import is_live
 from zoo.prediction.sources import Frame, FrameReader, Made, Source, open_source
 from zoo.system.hardware import autocast, pick_decoding_threads, pick_device, pick_inference_precision, place
 from zoo.system.precision import Precision
@@ -52,8 +53,11 @@ def predict(
 
     Args:
         model: the model. It is moved to `device` and set to evaluation mode.
-        source: an image file, a folder (searched recursively), a video file, a camera number, an RGB array [H, W, 3] uint8, a dataset,
-            or an iterable of these.
+        source: path of an image, a folder (searched recursively), a video or a text file with one path per line; a pattern such as
+            "photos/*.jpg"; a URL (`file:`, `http:`, `rtsp:`, …); a camera number; an array ([H, W, 3] RGB, [H, W] grey or [H, W, 4] RGBA;
+            uint8, uint16 or float 0–1), a tensor [3, H, W], a batch of either, or a PIL image; the bytes of an image file, or an open
+            file; a dataset; or an iterable of these. Videos and animated images yield one prediction per frame. A path may end in
+            "?bands=" and the bands to read, as in `zoo.read_image`.
         batch_size: number of images per batch. None selects it from the model's input size, or 1 for a camera.
         precision: precision of matrix multiplications. "auto" means fp32.
         device: "auto" or a torch device.
@@ -78,7 +82,7 @@ def predict(
         InputError: the source is unsupported or empty, `batch_size` is below 1 or `look_ahead` is below 0.
         ImageError: an image can't be read, or a face in it can't be aligned, and `on_error` is "raise".
     """
-    if batch_size is None and isinstance(source, int):
+    if batch_size is None and is_live(source):
         batch_size = 1
     where, task, threads = pick_device(device, model.compiled), get_task(model.task), pick_decoding_threads()
     size = pick_batch_size(batch_size, model.preprocess, where)

@@ -1,30 +1,39 @@
-"""Image sources: files, folders, videos, cameras and arrays are converted to jobs that load one image each."""
+"""Image sources: files, folders, videos, cameras, streams and images in memory are converted to jobs that load one image each."""
 
 from __future__ import annotations
 
-import threading
+import glob
+import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, count
+from itertools import chain
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as PILImage
 from torch import Tensor
 
 from zoo.data.dataset import Dataset, OnError
-from zoo.data.folders import Folders
+from zoo.data.folders import Folders, is_picture, listed
+from zoo.data.lists import read_lines
 from zoo.errors import DataError, Fault, ImageError, InputError
-from zoo.images import decoding as images
+from zoo.images import decoding, headers, pillow
+from zoo.images.bands import parse as parse_bands
 from zoo.images.decoding import Decoding
+from zoo.prediction import films, memory
 from zoo.system.prefetch import Job
 from zoo.system.wording import look_at
 
-Source = str | Path | int | NDArray[np.uint8] | Iterable[Any]
-_VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
+Source = str | os.PathLike[str] | int | NDArray[Any] | Tensor | PILImage.Image | bytes | Iterable[Any]
+_LISTS = (".txt", ".lst", ".list")
+_KINDS = "an image, a folder, a video, a list of files, a camera number or a URL"
+_BANDS = re.compile(r"(.+)\?bands=([^?&]*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -65,109 +74,194 @@ class FrameReader:
             return Fault(key, error.reason, whole=True, kind=error.kind)
         return self.frame(image, key)
 
+    def attempt(self, key: str, run: Callable[[], Made]) -> Made:
+        """Return the result of a job; or a `Fault` if it raises a `DataError` and `on_error` is "skip"."""
+        try:
+            return run()
+        except DataError as error:
+            if self.on_error == "raise":
+                raise
+            return Fault(key, str(error).removeprefix(key).lstrip(": "), whole=True, kind="unreadable")
 
-def open_source(source: Source, reader: FrameReader) -> tuple[Iterator[Job[Made]], int]:
-    """Return an iterator over one job per image, and the number of images (0 if unknown)."""
+
+def open_source(source: Source, reader: FrameReader, number: str = "") -> tuple[Iterator[Job[Made]], int]:
+    """Return an iterator over one job per image, and the number of images (0 if unknown).
+
+    `number` is appended to the names of images in memory, which tell the images of a sequence apart.
+    """
     if isinstance(source, bool):
         raise InputError("the source is a boolean; expected an image, folder, video, camera number or arrays")
-    if isinstance(source, int):
-        return _video(source, f"camera {source}", reader), 0
-    if isinstance(source, np.ndarray):
-        return iter([Job(partial(reader.frame, _checked(source, "array"), "array"))]), 1
-    if isinstance(source, str | Path):
-        return _path(Path(source).expanduser(), reader)
+    if isinstance(source, int | np.integer):
+        return films.open_film(int(source), f"camera {source}", reader.frame), 0
+    if isinstance(source, str | os.PathLike):
+        return _path(os.fspath(source), reader)
     if isinstance(source, Dataset):
         chosen = source.decoding(reader.decoding)
         return (Job(partial(reader.load, record.key, partial(record.picture, chosen))) for record in source.records), len(source)
+    if memory.is_pixels(source):
+        kind = "image" if isinstance(source, PILImage.Image) else "tensor" if isinstance(source, Tensor) else "array"
+        return _pixels(source, kind + number, reader)
+    if memory.is_encoded(source):
+        return _encoded(source, "image" + number, reader)
+    if (sample := memory.sample(source)) is not None:
+        return _pixels(*sample, reader)
     if not isinstance(source, Iterable):
-        raise InputError(f"the source is a {type(source).__name__}; expected an image, folder, video, camera number or arrays")
+        kind = type(source).__name__
+        raise InputError(f"the source is a {kind}; expected {_KINDS}, or images in memory: arrays, tensors, PIL images or bytes")
     return _several(source, reader), len(source) if isinstance(source, Sequence) else 0
 
 
-def _path(path: Path, reader: FrameReader) -> tuple[Iterator[Job[Made]], int]:
-    if path.is_dir():
-        folders = Folders(path)
-        files = folders.pictures(path)
-        if folders.faults and reader.on_error == "raise":
-            raise DataError(f"{path} can't be read as a whole:", folders.faults, 'Fix it, or skip with --skip-bad (on_error="skip").')
-        for note in folders.notes:
-            reader.say(f"{path}: {note}")
-        if not files:
-            raise DataError(f"{path} contains no images (files ending in {', '.join(images.SUFFIXES)})", folders.faults)
-        lost = (Job(lambda fault=fault: fault) for fault in folders.faults)
-        return chain(lost, (_file(file, reader) for file in files)), len(files)
-    if not path.exists():
-        raise DataError(f"{path} does not exist; expected an image, a folder, a video or a camera number. {look_at(path)}")
-    if path.suffix.lower() in _VIDEOS:
-        return _video(str(path), str(path), reader), 0
-    return iter([_file(path, reader)]), 1
+def _pixels(source: Any, name: str, reader: FrameReader) -> tuple[Iterator[Job[Made]], int]:
+    try:
+        found = memory.images(source, name, reader.decoding)
+    except ImageError as error:
+        if reader.on_error == "raise":
+            raise
+        fault = Fault(error.key, error.reason, whole=True, kind=error.kind)
+        return iter([Job(lambda: fault)]), 1
+    return iter([Job(partial(reader.frame, image, key)) for image, key in found]), len(found)
 
 
-def _file(path: Path, reader: FrameReader) -> Job[Made]:
-    return Job(partial(reader.load, str(path), partial(reader.decoding.read, path)))
+def _encoded(source: Any, name: str, reader: FrameReader) -> tuple[Iterator[Job[Made]], int]:
+    data, key = memory.encoded(source, name)
+    try:
+        header = headers.parse(data)
+        animated = header.several and header.format in pillow.ANIMATED
+    except ValueError:
+        animated = False  # the decoder reports the error
+    if animated:
+        return _animation(data, key, reader), 0
+    return iter([Job(partial(reader.load, key, partial(reader.decoding.decode, data, key)))]), 1
+
+
+def _animation(data: bytes, name: str, reader: FrameReader) -> Iterator[Job[Made]]:
+    reader.say(f"{name} is animated; each frame is an image of its own")
+    return films.open_animation(data, name, reader.decoding, reader.frame)
 
 
 def _several(sources: Iterable[Any], reader: FrameReader) -> Iterator[Job[Made]]:
     # images from an iterator may come from a camera, or the next image may depend on the prediction for the current one
     early = isinstance(sources, Sequence)
     for index, item in enumerate(sources):
-        if isinstance(item, np.ndarray):
-            yield Job(partial(reader.frame, _checked(item, f"array {index}"), f"array {index}"), early)
-        elif hasattr(item, "image") and hasattr(item, "key"):
-            yield Job(partial(reader.frame, _checked(item.image, str(item.key)), str(item.key)), early)
+        if films.is_live(item):
+            yield Job(lambda: None, early=False)  # prevents the camera from being opened early: an open camera buffers old frames
+        jobs = open_source(item, reader, f" {index}")[0]
+        stored = not isinstance(item, str | os.PathLike | int | np.integer | Dataset)
+        yield from (replace(job, early=job.early and early) for job in jobs) if stored else jobs
+
+
+def _path(text: str, reader: FrameReader) -> tuple[Iterator[Job[Made]], int]:
+    if text.lower().startswith("file:"):
+        url = urlsplit(text)
+        text = url2pathname(url.path) + (f"?{url.query}" if url.query else "")
+    if (live := films.device_or_stream(text)) is not None:
+        return films.open_film(live, text, reader.frame), 0
+    path = Path(text).expanduser()
+    if not os.path.exists(path):
+        return _missing(text, reader)
+    if path.is_dir():
+        return _folder(path, reader)
+    if path.suffix.lower() in _LISTS and not is_picture(path):
+        return _listed(path, reader)
+    if films.is_video(path):
+        return films.open_film(str(path), str(path), reader.frame), 0
+    if films.is_animated(path, None):
+        return _animation(decoding.load(path), str(path), reader), 0
+    return _files([path], reader)
+
+
+def _missing(text: str, reader: FrameReader) -> tuple[Iterator[Job[Made]], int]:
+    """Open a source that isn't a path, but a path with `?bands=` or a pattern; raise a `DataError` if it is neither."""
+    if chosen := _BANDS.fullmatch(text):
+        bands = parse_bands(chosen[2])
+        return _path(chosen[1], replace(reader, decoding=replace(reader.decoding, bands=bands)))
+    path = Path(text).expanduser()
+    if glob.has_magic(text):
+        return _matches(path, reader)
+    raise DataError(f"{path} does not exist; expected {_KINDS}. {look_at(path)}")
+
+
+def _folder(path: Path, reader: FrameReader) -> tuple[Iterator[Job[Made]], int]:
+    folders = Folders(path)
+    files = folders.pictures(path, also=films.is_video)
+    if folders.faults and reader.on_error == "raise":
+        raise DataError(f"{path} can't be read as a whole:", folders.faults, 'Fix it, or skip with --skip-bad (on_error="skip").')
+    for note in folders.notes:
+        reader.say(f"{path}: {note}")
+    if not files:
+        suffixes = ", ".join(decoding.SUFFIXES)
+        raise DataError(f"{path} contains no images (files ending in {suffixes}) and no videos", folders.faults)
+    jobs, total = _files(files, reader)
+    return chain((Job(lambda fault=fault: fault) for fault in folders.faults), jobs), total
+
+
+def _matches(pattern: Path, reader: FrameReader) -> tuple[Iterator[Job[Made]], int]:
+    found = [Path(name) for name in sorted(glob.glob(str(pattern), recursive=True))]
+    if not found:
+        raise DataError(f"no file matches {pattern}. {look_at(pattern)}")
+    used = [path for path in found if path.is_dir() or films.is_video(path) or is_picture(path)]
+    if other := [str(path) for path in found if path not in used]:
+        reader.say(f"{pattern}: files that are neither images nor videos, passed over: {listed(other)}")
+    if not used:
+        raise DataError(f"{pattern} matches no image, video or folder, only other files: {listed(other)}")
+    return _places(used, reader)
+
+
+def _listed(file: Path, reader: FrameReader) -> tuple[Iterator[Job[Made]], int]:
+    """Open the files, folders and URLs in a list. Relative paths are relative to the list's folder or to the current one."""
+    places: list[str | Path] = []
+    faults = []
+    for number, line in read_lines(file):
+        if line.lower().startswith("file:") or films.device_or_stream(line) is not None:
+            places.append(line)
+            continue
+        options = [file.parent / line, Path(line).expanduser()]
+        place = next((option for option in options if os.path.exists(option)), None)
+        if place is None:
+            where = "" if options[1].is_absolute() else f", neither in {file.parent} nor in {Path.cwd()}"
+            faults.append(Fault(f"{file}, line {number}", f"{line!r} does not exist{where}", whole=True, kind="no-picture"))
         else:
-            if isinstance(item, int):
-                yield Job(lambda: None, early=False)  # prevents the camera from being opened early: an open camera buffers old frames
-            yield from open_source(item, reader)[0]
+            places.append(place)
+    if faults and reader.on_error == "raise":
+        raise DataError(f"{file} lists files that don't exist:", faults, 'Fix the list, or skip them with --skip-bad (on_error="skip").')
+    if not places:
+        raise DataError(f"{file} lists no files; expected one path per line", faults)
+    jobs, total = _places(places, reader)
+    return chain((Job(lambda fault=fault: fault) for fault in faults), jobs), total
 
 
-def _checked(image: NDArray[Any], key: str) -> NDArray[np.uint8]:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise InputError(f"{key} is {image.dtype} of shape {image.shape}; expected uint8 [H, W, 3], RGB")
-    return image
+def _places(places: Sequence[str | Path], reader: FrameReader) -> tuple[Iterator[Job[Made]], int]:
+    """Open files and, one by one, folders and URLs."""
+    if all(isinstance(place, Path) and place.is_file() for place in places):
+        return _files([Path(place) for place in places], reader)
+    parts = (_files([place], reader) if isinstance(place, Path) and place.is_file() else _path(str(place), reader) for place in places)
+    return chain.from_iterable(jobs for jobs, _ in parts), 0
 
 
-def _video(source: str | int, name: str, reader: FrameReader) -> Iterator[Job[Made]]:
-    capture = cv2.VideoCapture(source)
-    if not capture.isOpened():
-        remedy = "check that it is connected" if isinstance(source, int) else "it may be damaged; try converting it to MP4 or AVI"
-        raise DataError(f"{name} can't be opened as a video; {remedy}")
-    return _Video(capture, name, reader).jobs(isinstance(source, str))
+def _files(files: Sequence[Path], reader: FrameReader) -> tuple[Iterator[Job[Made]], int]:
+    """Open images and films, and report images of which only a part is read."""
+    stills = {str(file): file for file in files if not films.may_be_film(file)}
+    for note in decoding.notes(stills, reader.decoding.bands):
+        reader.say(f"an image has {note}" if len(files) == 1 else f"some images have {note}")
+    return _opened(files, reader), len(files) if len(stills) == len(files) else 0
 
 
-class _Video:
-    """Video reader. Jobs run in several threads, but frames are read in order."""
-
-    def __init__(self, capture: cv2.VideoCapture, name: str, reader: FrameReader) -> None:
-        self.ended = False
-        self._capture, self._name, self._reader = capture, name, reader
-        self._next, self._turn = 0, threading.Condition()
-
-    def jobs(self, early: bool) -> Iterator[Job[Made]]:
-        """Yield one job per frame. Closing the iterator closes the video, and remaining jobs don't read from it."""
+def _opened(files: Sequence[Path], reader: FrameReader) -> Iterator[Job[Made]]:
+    for file in files:
+        name = str(file)
+        if films.is_video(file):
+            opened: Callable[[], Iterator[Job[Made]]] = partial(films.open_film, name, name, reader.frame)
+        elif films.is_animated(file):
+            opened = partial(_animation, decoding.load(file), name, reader)
+        else:
+            yield Job(partial(reader.load, name, partial(reader.decoding.read, file)))
+            continue
         try:
-            for index in count():
-                if self.ended:
-                    break
-                yield Job(partial(self._frame, index), early)
-        finally:
-            with self._turn:
-                self.ended = True
-                self._capture.release()
-
-    def _frame(self, index: int) -> Made:
-        """Return the frame with this index; None after the last frame."""
-        # jobs start in order, so the job of the previous frame is already running
-        with self._turn:
-            self._turn.wait_for(lambda: self._next == index)
-            try:
-                good, frame = (False, None) if self.ended else self._capture.read()
-                self.ended = not good
-            finally:
-                self._next += 1
-                self._turn.notify_all()
-        if frame is None:
-            if index == 0:
-                raise DataError(f"{self._name} contains no readable frames: it is damaged or its codec is unsupported; convert it to MP4")
-            return None
-        return self._reader.frame(np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), np.uint8), f"{self._name}#{index}")
+            jobs = opened()
+        except DataError as error:
+            if reader.on_error == "raise":
+                raise
+            fault = Fault(name, str(error).removeprefix(name).lstrip(": "), whole=True, kind="unreadable")
+            yield Job(lambda fault=fault: fault)
+        else:
+            yield from (Job(partial(reader.attempt, name, job.run), job.early) for job in jobs)

@@ -16,7 +16,7 @@ from zoo.data.dataset import wrong_size
 from zoo.data.formats import DataRef
 from zoo.errors import Box, Flaw, InputError
 from zoo.images import decoding
-from zoo.images.headers import Header
+from zoo.images.header import Header
 from zoo.system.wording import counted
 from zoo.tasks.detection.data.targets import TOLERANCE
 

@@ -1,0 +1,98 @@
+"""Decode images with OpenCV, and detect damage that OpenCV only prints to standard error (opencv#6468)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.errors import Flaw
+from zoo.images import jpeg, stderr, tiff
+from zoo.images.header import Header
+
+# the bit 256 selects RGB order, and the bits 16, 32 and 64 select the reduced scales; despite "GRAYSCALE" in their names, these flags
+# don't convert to grey: the name only means that the BGR bit isn't set
+REDUCED = {2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4, 8: cv2.IMREAD_REDUCED_GRAYSCALE_8}
+_DAMAGE = re.compile(r"Corrupt JPEG data: (.*)|(Premature end.*)|(Inconsistent progression.*)|TIFF_Error (.*)")
+
+Samples = NDArray[np.generic]
+
+
+def decode(data: bytes, header: Header, scale: int = 1) -> Samples:
+    """Decode an image to samples [H, W] or [H, W, C] in the order RGB, at 1/scale of its size; raise a Flaw if it is damaged."""
+    if header.format == "JPEG":
+        image, damage = _jpeg(data, header, scale)
+    elif header.bands:
+        image, damage = _bands(data, header, header.bands)
+    else:
+        # OpenCV drops the last number of a text PNM that has no trailing newline
+        image, damage = _imdecode(data + b"\n" if header.format == "PNM" else data, header)
+    if damage:
+        # libjpeg reports "Premature end" if the file ends within a scan, although an end marker exists somewhere in it
+        kind = "truncated" if damage.startswith("Premature end") else "unreadable"
+        raise Flaw(f"is damaged: {damage}. Replace the file, or remove it", kind)
+    if image is None or image.shape[:2] != (-(-header.height // scale), -(-header.width // scale)):
+        raise Flaw(
+            f"is a damaged or unusual {header.format} that OpenCV can't decode. Replace the file, or convert it to PNG", "unreadable"
+        )
+    if image.dtype.kind == "i" and image.min() < 0:
+        raise Flaw("contains negative samples; expected 0 or more. Scale the samples and save it as PNG", "unreadable")
+    return image
+
+
+def _jpeg(data: bytes, header: Header, scale: int) -> tuple[Samples | None, str]:
+    """Decode a JPEG, also one whose end marker is missing or follows padding, if all of its pixels are present."""
+    encoded: bytes | None = data
+    if data.endswith(b"\xff" + jpeg.END):  # libjpeg-turbo doesn't report data that is missing before fill bytes
+        encoded = data[:-1].rstrip(b"\xff") + jpeg.END
+    ended = data.endswith(jpeg.END) or jpeg.ended(data, jpeg.parse(data))
+    if not ended:
+        encoded = jpeg.completed(data, jpeg.parse(data))
+    assert encoded is not None, "the header has been checked"
+    image, damage = _imdecode(encoded, header, scale)
+    if damage and (trimmed := jpeg.unpadded(encoded, jpeg.parse(encoded), damage)) is not None:
+        image, damage = _imdecode(trimmed, header, scale)
+    if (damage or image is None) and not ended:
+        raise Flaw("is cut short: its end marker is missing, and so are pixels. Replace the file, or remove it", "truncated")
+    return image, damage
+
+
+def _bands(data: bytes, header: Header, bands: tuple[int, ...]) -> tuple[Samples | None, str]:
+    """Decode the chosen stored samples of a TIFF."""
+    files = tiff.grey_files(data, bands)
+    decoded = [_imdecode(file, header) for file in files]
+    damage = next((damage for _, damage in decoded if damage), "")
+    grey = [image for image, _ in decoded if image is not None and image.ndim == 2]
+    size_hw = (header.height, header.width * (header.samples if len(files) == 1 and header.samples > 1 else 1))
+    if len(grey) < len(files) or any(image.shape not in (size_hw, (header.height, header.width)) for image in grey):
+        return None, damage
+    return tiff.bands_of(grey, data, bands), damage
+
+
+def _imdecode(data: bytes, header: Header, scale: int = 1) -> tuple[Samples | None, str]:
+    """Return the image that OpenCV decodes, or None if it fails, and the damage that it printed, or ""."""
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | REDUCED.get(scale, 0)
+    if header.alpha or header.bands or header.transparent_grey is not None or header.peak != 255:
+        flags = cv2.IMREAD_UNCHANGED
+    level = cv2.utils.logging.getLogLevel()
+    with stderr.caught() as messages:
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_WARNING)  # OpenCV passes on libtiff's errors only through its log
+        try:
+            image: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        except cv2.error:
+            image = None
+        finally:
+            cv2.utils.logging.setLogLevel(level)
+    if image is not None and flags == cv2.IMREAD_UNCHANGED and image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB if image.shape[2] == 3 else cv2.COLOR_BGRA2RGBA)
+    return image, next(filter(None, map(_damage, messages)), "")
+
+
+def _damage(line: str) -> str:
+    """Return the damage reported by a line on standard error, or "" if the line is harmless."""
+    found = _DAMAGE.search(line)
+    reason: str = next(group for group in found.groups() if group) if found else ""
+    return "" if jpeg.harmless(reason) else reason
