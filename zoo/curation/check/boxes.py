@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from zoo.curation.check.findings import Finding
 from zoo.curation.check.items import Item
 from zoo.curation.check.pictures import Facts
+from zoo.data.dataset import wrong_size
 from zoo.errors import Box
 
 _TOLERANCE = 1.0  # pixels: boxes may extend this far beyond the image because of rounding; the readers clip them
@@ -20,9 +21,13 @@ _MISREAD = 0.1  # minimum fraction of boxes that fit the other convention; fewer
 
 
 def findings(items: Sequence[Item], facts: Sequence[Facts]) -> Iterator[Finding]:
-    """Report boxes that lie outside the image, duplicate another box, cover the whole image, or are smaller than a pixel."""
+    """Report images of another size than annotated, and boxes that are duplicates, outside, whole images or smaller than a pixel."""
     for item, fact in zip(items, facts, strict=True):
         if item.boxes is None or item.plain is None:
+            continue
+        if item.record.size_hw not in (None, fact.size_hw) and not fact.fault:
+            assert item.record.size_hw is not None
+            yield Finding("wrong-size", item.key, wrong_size(item.record.size_hw, fact.size_hw))
             continue
         if not len(item.boxes):
             yield Finding("no-objects", item.key, "is annotated as an image without objects")

@@ -13,12 +13,13 @@ from zoo.curation.check.findings import Finding
 from zoo.curation.check.fix_boxes import Change, mend_box
 from zoo.curation.check.pictures import Facts
 from zoo.data import tables
+from zoo.data.formats import DataRef
 from zoo.errors import InputError
 from zoo.system.files import draft_folder, write_text
 
 CHANGES = "changes.csv"
 _FIXED = {
-    "unreadable", "truncated", "missing-file", "huge", "no-picture", "repeated-id", "unknown-label",
+    "unreadable", "truncated", "missing-file", "huge", "wrong-size", "no-picture", "repeated-id", "unknown-label",
     "box-no-area", "box-outside", "box-swapped", "box-duplicate",
 }  # fmt: skip
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -40,6 +41,8 @@ def write_cleaned(examination: Examination, out: Path) -> list[Change]:
         raise InputError("--fix needs a whole dataset stored in files; pass its path without split=, classes= and limit=")
     if not opened.filed:
         raise InputError(f"--fix needs one file per image, but {opened.name} stores several images per file; such files can't be rewritten")
+    if DataRef.parse(opened.name).options.get("frame") == "stored":
+        raise InputError("--fix keeps boxes as they were annotated; convert the dataset with frame=stored first, and check the copy")
     if out.resolve() == opened.root.resolve():
         raise InputError(f"--fix {out} is the dataset folder, which is never overwritten; choose another folder")
     writers: Mapping[str, Callable[[Examination, Path], Iterable[Change]]] = {

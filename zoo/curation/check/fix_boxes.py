@@ -13,6 +13,7 @@ from xml.etree.ElementTree import Element, tostring
 from zoo.curation.check.examination import Examination
 from zoo.curation.check.pictures import Facts
 from zoo.data.folders import Folders
+from zoo.data.moved import tails
 from zoo.data.names import nfc
 from zoo.data.voc.folder import Annotation, VocFolder
 from zoo.data.voc.splits import find_lists, read_list
@@ -57,29 +58,38 @@ def write_coco(examination: Examination, out: Path) -> Iterator[Change]:
     # an image that can be read in one split counts as readable
     pairs = sorted(zip(examination.opened.items, examination.facts, strict=True), key=lambda pair: not pair[1].fault)
     known = {item.key: fact for item, fact in pairs}
-    for file in sorted({*root.glob("*.json"), *root.glob("annotations/*.json"), *root.glob("*/_annotations.coco.json")}):
+    lost = {finding.key: finding.text for finding in examination.findings.findings if finding.place.startswith("image id")}
+    path = examination.opened.path
+    every = {*root.glob("*.json"), *root.glob("annotations/*.json"), *root.glob("*/_annotations.coco.json")}
+    for file in [path] if path is not None and path.is_file() else sorted(every):
         try:
             content = json.loads(file.read_bytes())
         except ValueError:
             continue  # invalid JSON was already reported as a finding
         if isinstance(content, dict) and all(isinstance(content.get(part), list) for part in ("images", "annotations", "categories")):
             name = file.relative_to(root).as_posix()
-            yield from _clean_images(content, name, known)
+            yield from _clean_images(content, name, known, lost)
             yield from _clean_annotations(content, name, known)
             write_text(out / name, json.dumps(content))
 
 
-def _clean_images(content: dict[str, Any], name: str, known: Mapping[str, Facts]) -> Iterator[Change]:
-    """Clean the list of images in `content` in place, and yield the changes."""
+def _key(image: Mapping[str, Any], known: Mapping[str, Facts]) -> str:
+    """Return the key under which the reader found an image: its file name, or an end of it."""
+    name = nfc(str(image.get("file_name")))
+    return name if name in known else next((tail for tail in tails(name) if tail in known), name)
+
+
+def _clean_images(content: dict[str, Any], name: str, known: Mapping[str, Facts], lost: Mapping[str, str]) -> Iterator[Change]:
+    """Clean the list of images in `content` in place, and yield the changes; `lost` are the reasons by key of images that were dropped."""
     kept: dict[Any, dict[str, Any]] = {}
     keys: set[str] = set()
     for image in content["images"]:
-        key = str(image.get("file_name"))
+        key = _key(image, known)
         if image.get("id") in kept or key in keys:
             yield Change("removed", key, f"image id {image.get('id')}", f"{name}: duplicate id or file name")
         elif key not in known or known[key].fault:
-            fault = known[key].fault if key in known else "the image is missing"
-            yield Change("removed", key, f"image id {image.get('id')}", f"{name}: {fault}")
+            fault = f"{name}: {known[key].fault}" if key in known else lost.get(key, f"{name}: the image is missing")
+            yield Change("removed", key, f"image id {image.get('id')}", fault)
         else:
             kept[image["id"]] = image
             keys.add(key)
@@ -88,8 +98,9 @@ def _clean_images(content: dict[str, Any], name: str, known: Mapping[str, Facts]
 
 def _clean_annotations(content: dict[str, Any], name: str, known: Mapping[str, Facts]) -> Iterator[Change]:
     """Clean the list of annotations in `content` in place, and yield the changes."""
-    pictures = {image["id"]: image for image in content["images"]}
-    categories = {category.get("id") for category in content["categories"]}
+    # the reader finds ids as text if the types differ
+    pictures = {key: image for image in content["images"] for key in (str(image["id"]), image["id"])}
+    categories = {key for category in content["categories"] for key in (str(category.get("id")), category.get("id"))}
     numbers = [entry["id"] for entry in content["annotations"] if isinstance(entry.get("id"), int)]
     free = max(numbers, default=0) + 1
     kept: list[dict[str, Any]] = []
@@ -97,14 +108,17 @@ def _clean_annotations(content: dict[str, Any], name: str, known: Mapping[str, F
     boxes: set[tuple[Any, ...]] = set()
     for entry in content["annotations"]:
         place = f"annotation id {entry.get('id')}"
-        picture = pictures.get(entry.get("image_id"))
+        picture = pictures.get(entry.get("image_id")) or pictures.get(str(entry.get("image_id")))
         if picture is None:
             yield Change("removed", name, place, "its image_id is not among the images")
             continue
-        if entry.get("category_id") not in categories:
+        if not {entry.get("category_id"), str(entry.get("category_id"))} & categories:
             yield Change("removed", name, place, f"category_id {entry.get('category_id')} is not among the categories")
             continue
-        key = str(picture["file_name"])
+        if not entry.get("bbox") and entry.get("segmentation"):
+            kept.append(entry)  # the reader takes the box of the outline
+            continue
+        key = _key(picture, known)
         box, what = _mend_coco(entry.get("bbox"), known[key].size_hw)
         same = (entry["image_id"], entry["category_id"], box)
         if box is None or same in boxes:

@@ -19,7 +19,7 @@ from zoo.data.folders import Folders
 from zoo.data.formats import DataRef, recognise
 from zoo.data.splits import split_kind
 from zoo.data.voc.splits import split_names as voc_splits
-from zoo.errors import Fault, InputError
+from zoo.errors import DataError, Fault, InputError
 from zoo.task.contract import Task
 
 
@@ -69,7 +69,10 @@ class Opened:
 
 
 def open_all(data: object, task: Task, say: Callable[[str], None] | None = None) -> Opened:
-    """Open a dataset and skip invalid samples. Without `split=`, all splits of the dataset are opened."""
+    """Open a dataset and skip invalid samples. Without `split=`, all splits of the dataset are opened.
+
+    If no sample is valid, the result has faults and no items.
+    """
     if isinstance(data, Path):
         data = str(data)
     if not isinstance(data, str):
@@ -87,13 +90,15 @@ def open_all(data: object, task: Task, say: Callable[[str], None] | None = None)
         try:
             part = task.open(f"{data}{'&' if '?' in data else '?'}split={split}" if split else data, "skip")
         except InputError as error:
-            if split:
+            faults = error.faults if isinstance(error, DataError) else ()
+            opened.faults += faults  # of a dataset or split without any valid sample
+            if split and not faults:
                 opened.findings.append(Finding("split", split, str(error)))
-            else:
+            elif not faults:
                 refusal = error
             continue
         _add(opened, split or ref.split or "", part)
-    if not opened.items and refusal is not None:
+    if not opened.items and not opened.faults and refusal is not None:
         raise refusal
     opened.items = merged(opened.items)
     opened.faults = list(dict.fromkeys(opened.faults))
