@@ -100,7 +100,8 @@ def test_an_unknown_scheme_names_the_nearest() -> None:
 
 
 def test_an_unknown_option_names_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown option of folder: 'splt'\. Nearest: split\. Known: classes, exact, limit, split"):
+    message = r"unknown option of folder: 'splt'\. Nearest: split\. Known: bands, classes, exact, limit, links, split"
+    with pytest.raises(UnknownNameError, match=message):
         opened(f"folder:{tmp_path}?splt=x")
 
 
