@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -58,7 +59,7 @@ class _Pictures:
     def _others(self, person: str, stem: str) -> Iterator[str]:
         """Yield the images of a person with this name and an unusual suffix or none."""
         folder = Path(self.root.disk.find(self.root.folder / person))
-        if folder.parent == self.root.folder and folder.is_dir():
+        if folder.parent == self.root.folder and os.path.isdir(folder):  # False for a name that is too long
             names = (picture.name for picture in self.walk.pictures(folder, deep=False))
             yield from (f"{person}/{name}" for name in names if nfc(f"{person}/{name.rpartition('.')[0] or name}") == nfc(stem))
 
