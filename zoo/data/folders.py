@@ -23,7 +23,7 @@ _SYSTEM = re.compile(
 )
 _OTHERS = re.compile(
     r"\..*|thumbs\.db|ehthumbs\.db|desktop\.ini|icon\r|readme|licen[cs]e|makefile"
-    r"|.*\.(txt|xml|jsonl?|csv|tsv|ya?ml|toml|ini|cfg|md|rst|html?|pdf|docx?|xlsx?|log|py|ipynb|sh|names|data|db|sqlite|npy|npz|mat|pkl|pickle"
+    r"|.*\.(txt|xml|jsonl?|csv|tsv|ya?ml|toml|ini|cfg|md|rst|html?|pdf|docx?|xlsx?|log|py|ipynb|sh|names|labels|data|db|sqlite|npy|npz|mat|pkl|pickle"
     r"|h5|hdf5|parquet|arrow|lst|list|idx|rec|bin|pth?|ckpt|safetensors|onnx|zip|tar|gz|tgz|bz2|xz|7z|rar|cache|lock|part|tmp|bak|url|lnk)",
     re.IGNORECASE,
 )
