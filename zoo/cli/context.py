@@ -114,7 +114,7 @@ def saved_or_built(saved: Path | None, flags: Any, progress: Progress) -> Model:
     if asked.backbone is None:
         raise InputError("no model: pass the folder of a run or model, or --backbone (with --weights)")
     options = given(flags.options)
-    return build(asked.backbone, asked.task, classes=class_list(asked.classes), weights=asked.weights, say=progress.say, **options)
+    return build(asked.backbone, asked.task, classes=asked.class_names, weights=asked.weights, say=progress.say, **options)
 
 
 def compiled(model: Model, flags: EngineFlags, run: RunFlags, batch_size: int | None, progress: Progress) -> tuple[Model, Precision]:

@@ -210,7 +210,7 @@ def _score(flags: Any, models: list[Model], progress: Progress) -> Scores:
     if not models:
         return evaluate_predictions(
             main.predictions, flags.build.task, main.data,
-            classes=tuple(class_list(flags.build.classes) or ()), on_error=flags.run.on_error, replicates=main.replicates,
+            classes=tuple(flags.build.class_names or ()), on_error=flags.run.on_error, replicates=main.replicates,
             metric_options=asdict(flags.scoring), progress=progress,
         )  # fmt: skip
     templates = {model.preprocess.alignment for model in models} - {None}

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
 import tyro
 
+from zoo.data.classes import read_classes
+from zoo.errors import InputError
 from zoo.images.headers import MAX_PIXELS
 from zoo.task.flags import TaskFlags
 from zoo.task.recipe import GROUPS, Recipe, explained, grouped
@@ -33,6 +36,17 @@ class BuildFlags:
     """Pretrained weights: "default", a name from zoo info BACKBONE, or a path. By default, the weights are random."""
     classes: str | None = None
     """Class names, separated by commas; by default taken from the training data if there is any, or else from the weights."""
+    classes_file: Path | None = None
+    """Text file with one class name per line, an alternative to --classes for names that contain commas."""
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """The names given by --classes or --classes-file; None if neither is set."""
+        if self.classes_file is None:
+            return None if self.classes is None else [name.strip() for name in self.classes.split(",")]
+        if self.classes is not None:
+            raise InputError("--classes and --classes-file can't be combined; pass only one of them")
+        return list(read_classes(self.classes_file)) or None
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def run(flags: Any) -> int:
     with progress_of(flags.run.quiet) as progress:
         data = task.open(flags.main.data, flags.run.on_error, progress.say)
         torch.manual_seed(flags.recipe.seed)  # for the random initialisation of new parameters
-        classes = class_list(flags.build.classes) or data.classes or None
+        classes = flags.build.class_names or data.classes or None
         model = build(
             flags.build.backbone, task.name, classes=classes, weights=flags.build.weights, say=progress.say, **given(flags.options)
         )

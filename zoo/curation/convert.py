@@ -15,9 +15,11 @@ import numpy as np
 
 from zoo.curation.check.items import Item, Opened, open_all
 from zoo.data.dataset import Record
-from zoo.data.formats import DataRef
+from zoo.data.formats import DataRef, escaped, escaped_value
 from zoo.data.writers import Content, Picture, Writer
-from zoo.errors import DataError, Fault, ImageError, InputError, UnknownNameError
+from zoo.errors import DataError, Fault, Flaw, ImageError, InputError, UnknownNameError
+from zoo.images import headers
+from zoo.images.header import FORMATS
 from zoo.system.files import draft_folder
 from zoo.system.progress import Progress
 from zoo.system.wording import counted
@@ -25,9 +27,6 @@ from zoo.task.contract import Task
 
 Pictures = Literal["link", "copy"]
 _MARKER = ".zoo-data"  # this file is never written, so existing folders are never replaced
-_SUFFIXES = {
-    b"\xff\xd8": ".jpg", b"\x89P": ".png", b"RI": ".webp", b"BM": ".bmp", b"II": ".tif", b"MM": ".tif", b"P5": ".pgm", b"P6": ".ppm",
-}  # fmt: skip
 _FORMAT_FOLDERS = {"voc": "JPEGImages", "yolo": "images", "coco": ""}
 
 
@@ -48,7 +47,7 @@ class Converted:
 
 
 def convert(
-    source: str,
+    source: str | Path,
     target: str,
     task: Task,
     *,
@@ -67,20 +66,20 @@ def convert(
     _writer(DataRef.parse(target), task)
     opened = open_whole(source, task, skip_bad, progress)
     content = gather(opened)
-    data, losses, linked = write_content(content, target, task, source=source, pictures=pictures, lossy=lossy, progress=progress)
+    data, losses, linked = write_content(content, target, task, source=opened.name, pictures=pictures, lossy=lossy, progress=progress)
     return Converted(data, len(content.pictures), content.classes, losses, tuple(opened.faults), linked)
 
 
-def open_whole(source: str, task: Task, skip_bad: bool, progress: Progress) -> Opened:
+def open_whole(source: str | Path, task: Task, skip_bad: bool, progress: Progress) -> Opened:
     """Open a dataset with all its splits. Raise a `DataError` if there are annotation errors and `skip_bad` is False."""
     opened = open_all(source, task, progress.say)
     for note in opened.notes:
-        progress.say(f"data {source}: {note}")
+        progress.say(f"data {opened.name}: {note}")
     if opened.faults and not skip_bad:
-        what = f"data {source!r}: {counted(len(opened.faults), 'error')} in the annotations:"
+        what = f"data {opened.name!r}: {counted(len(opened.faults), 'error')} in the annotations:"
         raise DataError(what, opened.faults, "Fix them, or skip them with --skip-bad.")
     if not opened.items:
-        raise DataError(f"data {source!r} has no valid samples", opened.faults)
+        raise DataError(f"data {opened.name!r} has no valid samples", opened.faults)
     return opened
 
 
@@ -114,10 +113,10 @@ def write_content(
     progress.begin("writing", len(content.pictures))
     with draft_folder(out, _MARKER) as draft:
         writer.write(replace(content, put=put), draft)
-    opens = f"{ref.scheme}:{out / writer.path if writer.path else out}"
+    opens = f"{ref.scheme}:{escaped(str(out / writer.path if writer.path else out))}"
     # image files aren't changed, so their bands must still be chosen
     bands = next((",".join(map(str, picture.record.bands)) for picture in content.pictures if picture.record.bands), None)
-    data = tuple(f"{opens}?split={split}{f'&bands={bands}' if bands else ''}" for split in content.splits)
+    data = tuple(f"{opens}?split={escaped_value(split)}{f'&bands={bands}' if bands else ''}" for split in content.splits)
     data = data or (f"{opens}?bands={bands}" if bands else opens,)
     return data, losses, linked
 
@@ -170,10 +169,17 @@ def _name(item: Item, scheme: str) -> str:
     if len(parts) > 1 and parts[0] in item.splits:
         del parts[0]
     if not isinstance(item.record.source, Path):  # the key is then a number, which is unique only within a split
-        encoded = getattr(item.record.source, "encoded", None)
-        suffix = _SUFFIXES.get(encoded()[:2] if encoded is not None else b"", ".png")
-        parts[-1] = "-".join((*item.splits, parts[-1])) + suffix
+        parts[-1] = "-".join((*item.splits, parts[-1])) + _suffix(item.record)
     return "/".join(parts)
+
+
+def _suffix(record: Record) -> str:
+    """Return the suffix of the file of an image that is in memory, as `encoded_picture` encodes it."""
+    encoded = getattr(record.source, "encoded", None)
+    try:
+        return ".png" if encoded is None else FORMATS[headers.parse(encoded()).format][0]
+    except Flaw:
+        return ".png"  # reading it reports the error
 
 
 def _link_or_copy(source: Path, path: Path, pictures: Pictures) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ class Divided:
 
 
 def split(
-    source: str,
+    source: str | Path,
     target: str,
     task: Task,
     parts: Mapping[str, float],
@@ -56,10 +57,10 @@ def split(
     """
     progress = progress or Progress(enabled=False)
     opened = open_whole(source, task, skip_bad, progress)
-    ref = DataRef.parse(source)
+    ref = DataRef.of(source)
     found = sorted({name for item in opened.items for name in item.splits})
     if len(found) > 1 or (found and ref.split is None):
-        raise InputError(f"dataset {source!r} already has the splits {', '.join(found)}; choose one with ?split={found[0]}")
+        raise InputError(f"dataset {ref.text!r} already has the splits {', '.join(found)}; choose one with ?split={found[0]}")
     items = [replace(item, splits=()) for item in opened.items]
     content = gather(replace(opened, items=items))
     names = group_names(items, groups, task.data.open_set, progress)
@@ -85,7 +86,7 @@ def split(
             raise InputError(f"the format {opened.scheme or 'of this dataset'} can't be written; {known}")
         target = f"{opened.scheme}:{target}"
     ready = replace(content, splits=tuple(parts), pictures=tuple(divided))
-    data, _, _ = write_content(ready, target, task, source=source, pictures=pictures, lossy=lossy, progress=progress)
+    data, _, _ = write_content(ready, target, task, source=ref.text, pictures=pictures, lossy=lossy, progress=progress)
     opens, sizes = dict(zip(parts, data, strict=True)), Counter(picture.splits[0] for picture in divided)
     per_class = {"people": Counter(chosen)} if task.data.open_set else counts
     return Divided(opens, shares, sizes, per_class, len(made), tuple(opened.faults), warnings)

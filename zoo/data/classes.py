@@ -25,13 +25,22 @@ def in_order(found: Sequence[str], folder: Path) -> tuple[str, ...]:
     file, found = folder / FILE, unique(found)
     if not file.is_file():
         return tuple(found)
-    names = [nfc(name) for _, name in read_lines(file, keep_quotes=True)]
-    if len(set(names)) < len(names):
-        raise DataError(
-            f"{file}: class {next(each for each in names if names.count(each) > 1)!r} is listed more than once; expected one class per line"
-        )
+    names = read_classes(file)
     if missing := [name for name in found if name not in names]:
         raise DataError(f"{file} lacks {len(missing)} of the data's classes: {', '.join(missing[:8])}. Add them, or remove the file")
+    return names
+
+
+def read_classes(file: Path) -> tuple[str, ...]:
+    """Return the class names of a file with one name per line, in normal form.
+
+    Raises:
+        DataError: the file can't be read, or lists a class twice.
+    """
+    names = [nfc(name) for _, name in read_lines(file, keep_quotes=True)]
+    if len(set(names)) < len(names):
+        twice = next(each for each in names if names.count(each) > 1)
+        raise DataError(f"{file}: class {twice!r} is listed more than once; expected one class per line")
     return tuple(names)
 
 

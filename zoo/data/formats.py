@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
-from urllib.parse import parse_qsl
+from urllib.parse import unquote
 
 from zoo.data.dataset import Dataset, OnError, Record, from_sequence
 from zoo.data.links import RULES
@@ -21,6 +23,9 @@ from zoo.system.wording import counted, look_at
 @dataclass(frozen=True)
 class DataRef:
     """A parsed dataset string `scheme:path[?option=value&…]`.
+
+    In the path, `%3F` stands for `?`, and in the values of options, `%26`, `%2C` and `%25` stand for `&`, `,` and `%`, as in URLs. A path
+    that exists as it is written is taken literally.
 
     Attributes:
         text: the original string, for messages.
@@ -57,17 +62,18 @@ class DataRef:
             InputError: an option has no value or occurs twice, `limit` isn't an integer above 0, `exact` is neither true nor false,
                 `bands` isn't one or three numbers, or `links` isn't one of the rules.
         """
-        body, _, query = text.partition("?")
+        body, mark, query = text.partition("?")
         head, colon, tail = body.partition(":")
         # one letter before the colon is a Windows drive
         scheme, path = (head, tail) if colon and len(head) > 1 and "/" not in head and "\\" not in head else ("", body)
-        if query and any("=" not in part for part in query.split("&")):
-            raise InputError(f"data {text!r}: expected ?option=value[&option=value…] after the path, got {query!r}")
+        if mark and any("=" not in part for part in query.split("&")):
+            hint = "write a ? that belongs to the path as %3F"
+            raise InputError(f"data {text!r}: expected ?option=value[&option=value…] after the path, got {query!r}; {hint}")
         options: dict[str, str] = {}
-        for name, value in parse_qsl(query, keep_blank_values=True):
+        for name, _, value in (part.partition("=") for part in query.split("&") if part):
             if name in options:
                 raise InputError(f"data {text!r}: the option {name!r} is given twice")
-            options[name] = value
+            options[name] = value if name == "classes" else unescaped(value)
         split, classes, limit = (options.pop(name, None) for name in ("split", "classes", "limit"))
         exact, links, bands = options.pop("exact", "false"), options.pop("links", "own"), options.pop("bands", None)
         if limit is not None and (not limit.isdecimal() or int(limit) < 1):
@@ -76,11 +82,11 @@ class DataRef:
             raise InputError(f"data {text!r}: exact is {exact!r}; expected true (decode images at full size) or false")
         if links not in RULES:
             raise InputError(f"data {text!r}: links is {links!r}; expected one of {', '.join(RULES)} (links that leave the folder)")
-        names = tuple(nfc(name.strip()) for name in classes.split(",")) if classes is not None else None
+        names = tuple(nfc(unescaped(name).strip()) for name in classes.split(",")) if classes is not None else None
         return cls(
             text,
             scheme,
-            path,
+            path if os.path.lexists(os.path.expanduser(path)) else unescaped(path),
             split,
             names,
             int(limit) if limit else None,
@@ -89,6 +95,16 @@ class DataRef:
             links,
             options,
         )
+
+    @classmethod
+    def of(cls, data: str | Path) -> DataRef:
+        """Parse a dataset string, or take a `Path` as it is; its `text` is then the dataset string of the path."""
+        return cls(escaped(data), "", str(data)) if isinstance(data, Path) else cls.parse(data)
+
+    def of_split(self, split: str) -> DataRef:
+        """Return the reference to one split of the data."""
+        text = f"{self.text}{'&' if '?' in self.text else '?'}split={escaped_value(split)}"
+        return replace(self, text=text, split=split)
 
     def folder(self) -> Path:
         """Return the path, or raise a `DataError` if it isn't an existing folder."""
@@ -130,6 +146,22 @@ class DataRef:
         return root
 
 
+def unescaped(text: str) -> str:
+    """Decode the `%XX` sequences of a dataset string."""
+    return unquote(text, errors="surrogateescape") if "%" in text else text
+
+
+def escaped(path: str | Path) -> str:
+    """Return a path as it is written in a dataset string, without or after a scheme."""
+    text = re.sub(r"%(?=[0-9A-Fa-f]{2})", "%25", str(path)).replace("?", "%3F")
+    return f"./{text}" if isinstance(path, Path) and DataRef.parse(text).scheme else text
+
+
+def escaped_value(text: str) -> str:
+    """Return the value of an option as it is written in a dataset string; commas stay, because they separate classes."""
+    return re.sub(r"%(?=[0-9A-Fa-f]{2})", "%25", text).replace("&", "%26")
+
+
 @dataclass(frozen=True)
 class Scheme:
     """A dataset format of a task.
@@ -143,6 +175,7 @@ class Scheme:
             conclusion, otherwise None.
         options: names of the scheme's additional options.
         recognise_file: function that inspects a file passed without a scheme, with a result as for `recognise`.
+        splits: function that returns the names of the splits of a folder or file; None if they are those of common layouts.
     """
 
     name: str
@@ -150,6 +183,7 @@ class Scheme:
     recognise: Callable[[Path], str | None] = lambda path: None
     options: tuple[str, ...] = ()
     recognise_file: Callable[[Path], str | None] = lambda path: None
+    splits: Callable[[Path], list[str]] | None = None
 
 
 def open_data(
@@ -163,9 +197,9 @@ def open_data(
     """Open a dataset with the formats of a task, whose name is only used in error messages; for the other arguments, see `Task.open`."""
     if isinstance(data, Dataset):
         return data
-    if not isinstance(data, str | Path):
+    if not isinstance(data, str | Path | DataRef):
         return from_sequence(data)
-    ref = DataRef(str(data), "", str(data)) if isinstance(data, Path) else DataRef.parse(data)
+    ref = data if isinstance(data, DataRef) else DataRef.of(data)
     ref = replace(ref, scheme=ref.scheme or recognise(ref, schemes, task, say), pictures=pictures)
     scheme = schemes[ref.scheme]
     for option in ref.options:

@@ -18,8 +18,7 @@ from zoo.data.dataset import Dataset, Record
 from zoo.data.folders import Folders
 from zoo.data.formats import DataRef, recognise
 from zoo.data.splits import split_kind
-from zoo.data.voc.splits import split_names as voc_splits
-from zoo.errors import DataError, Fault, InputError
+from zoo.errors import DataError, Fault, InputError, MixedSplitsError
 from zoo.task.contract import Task
 
 
@@ -73,22 +72,23 @@ def open_all(data: object, task: Task, say: Callable[[str], None] | None = None)
 
     If no sample is valid, the result has faults and no items.
     """
-    if isinstance(data, Path):
-        data = str(data)
-    if not isinstance(data, str):
+    if not isinstance(data, str | Path):
         given = task.open(data, "skip")
         opened = Opened(given.name)
         _add(opened, "", given)
         return opened
-    ref = DataRef.parse(data)
+    ref = DataRef.of(data)
     path, whole = Path(ref.path).expanduser(), ref.split is None and ref.classes is None and ref.limit is None
     scheme = ref.scheme or recognise(ref, task.data.schemes, task.name, say)
-    opened = Opened(data, scheme, path if path.exists() else None, whole, ref.links)
-    names = split_names(path, scheme) if ref.split is None else []
+    opened = Opened(ref.text, scheme, path if path.exists() else None, whole, ref.links)
+    splits = task.data.schemes[scheme].splits or split_names
+    names = splits(path) if ref.split is None else []
     refusal: InputError | None = None
     for split in ["", *names]:
         try:
-            part = task.open(f"{data}{'&' if '?' in data else '?'}split={split}" if split else data, "skip")
+            part = task.open(ref.of_split(split) if split else ref, "skip")
+        except MixedSplitsError:
+            raise
         except InputError as error:
             faults = error.faults if isinstance(error, DataError) else ()
             opened.faults += faults  # of a dataset or split without any valid sample
@@ -151,14 +151,12 @@ def merged(items: Sequence[Item]) -> list[Item]:
 _YAML_SPLIT = re.compile(r"^(train|val|test)\s*:\s*\S", re.MULTILINE)
 
 
-def split_names(path: Path, scheme: str) -> list[str]:
+def split_names(path: Path) -> list[str]:
     """Detect the names of the splits of a dataset.
 
-    A split is a folder, a list of a VOC dataset, a COCO file, a key in `data.yaml`, an entry of a saved Hugging Face dataset, or a value in
-    the column split of a table. The VOC list `trainval` isn't a split, because it is the union of two splits.
+    A split is a folder, a COCO file, a key in `data.yaml`, an entry of a saved Hugging Face dataset, or a value in the column split of a
+    table.
     """
-    if scheme == "voc" and path.is_dir():
-        return [name for name in voc_splits(path) if split_kind(name)]
     try:
         if path.is_file() and path.suffix.lower() in tables.SUFFIXES:
             return sorted({row.values["split"] for row in tables.rows(path, ("path",), ("split",), []) if row.values.get("split")})
