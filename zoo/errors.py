@@ -118,6 +118,10 @@ class DataError(InputError):
         super().__init__("\n".join(lines))
 
 
+class MixedSplitsError(InputError):
+    """Error for a dataset in which some folders are splits and others aren't."""
+
+
 class ImageError(DataError):
     """Error for an image that can't be read, because it is missing, damaged, truncated, too large or in an unsupported format."""
 

@@ -9,10 +9,10 @@ from itertools import islice
 from pathlib import Path
 
 from zoo.data.folders import Folders, is_picture
-from zoo.data.formats import DataRef
+from zoo.data.formats import DataRef, escaped_value
 from zoo.data.names import nfc
 from zoo.data.voc.parsing import is_annotation_file
-from zoo.errors import DataError, InputError
+from zoo.errors import DataError, InputError, MixedSplitsError
 
 # train, Training, training_set, train2017; val, valid, validation, dev, eval; test, Testing, test_set
 _KINDS = {"train": "train(ing)?", "val": "val(id(ation)?)?|minival|dev(elopment)?|eval(uation)?", "test": "test(ing)?"}
@@ -60,13 +60,13 @@ def split_folder(ref: DataRef, folders: Folders, root: Path, *, of_classes: bool
         return found[name]
     others = [name for name in found if name not in splits and has_pictures(folders, found[name])] if splits else []
     if others and (ref.classes is None or not of_classes):
-        raise InputError(
+        raise MixedSplitsError(
             f"data {ref.text!r} mixes splits ({', '.join(splits)}) and other folders with images ({', '.join(others[:8])}"
-            f"{', …' if len(others) > 8 else ''}). Choose a split with ?split={splits[0]}"
-            + (f", or classes with ?classes={','.join(others[:2])}" if of_classes else "")
+            f"{', …' if len(others) > 8 else ''}). Choose a split with ?split={escaped_value(splits[0])}"
+            + (f", or classes with ?classes={','.join(map(escaped_value, others[:2]))}" if of_classes else "")
         )
     if splits and not others:
-        raise InputError(f"data {ref.text!r} has the splits {', '.join(splits)}; choose one with ?split={splits[0]}")
+        raise InputError(f"data {ref.text!r} has the splits {', '.join(splits)}; choose one with ?split={escaped_value(splits[0])}")
     return root
 
 

@@ -14,17 +14,19 @@ from zoo.data.moved import tails
 from zoo.data.names import nfc
 from zoo.data.splits import match_split, split_kind
 from zoo.data.voc.folder import ANNOTATIONS, PICTURES, Annotation, VocFolder, annotation_files, folder_split
-from zoo.errors import Fault, InputError
+from zoo.errors import Fault, InputError, MixedSplitsError
 from zoo.images import decoding
 
 _LONGEST = 1000  # characters of a line
 _SETS = ("ImageSets/Main", "ImageSets")
 _SUFFIX = re.compile(rf"\.xml$|({'|'.join(map(re.escape, decoding.SUFFIXES))})$", re.IGNORECASE)
+_COLUMN = re.compile(r"\s+-?\d+$")
 _COLUMNS = re.compile(r"(?:\s+-?\d+)+$")
 _PAIR = re.compile(r"\S.*\s(\S.*\.xml)$", re.IGNORECASE)
 # VOC's lists of a class have a second column, 1 or -1, others have several; some lists contain both the image and the annotation file
 _READINGS: tuple[Callable[[str], str], ...] = (
     lambda line: line,
+    lambda line: _COLUMN.sub("", line),
     lambda line: _COLUMNS.sub("", line),
     lambda line: pair[1] if (pair := _PAIR.fullmatch(line)) else line,
 )
@@ -43,7 +45,8 @@ def choose(ref: DataRef, folder: VocFolder) -> Split:
     """Return the annotations of the requested split, or all annotations if none was requested.
 
     Raises:
-        InputError: the split doesn't exist, or none was requested although folders are splits.
+        InputError: the split doesn't exist, or none was requested although all annotations are in folders of splits.
+        MixedSplitsError: none was requested, and some are in folders of splits.
     """
     lists = find_lists(folder.root)
     parts = list(dict.fromkeys(part for annotation in folder.annotations if (part := annotation.split)))
@@ -53,7 +56,7 @@ def choose(ref: DataRef, folder: VocFolder) -> Split:
             return Split(list(folder.annotations), [], listed=False)
         choice = f"choose one with ?split={parts[0]}"
         if others:
-            raise InputError(f"data {ref.text!r} mixes splits ({', '.join(parts)}) and other folders ({', '.join(others)}); {choice}")
+            raise MixedSplitsError(f"data {ref.text!r} mixes splits ({', '.join(parts)}) and other folders ({', '.join(others)}); {choice}")
         raise InputError(f"data {ref.text!r} has the splits {', '.join(parts)}; {choice}")
     if name := match_split(ref.split, lists):
         return _of_lists(folder, lists[name])
@@ -68,9 +71,15 @@ def choose(ref: DataRef, folder: VocFolder) -> Split:
 
 
 def split_names(root: Path) -> list[str]:
-    """Return the names of a dataset's lists, or of its folders that are splits if it has no lists."""
+    """Return the names of a dataset's lists, or of its folders if it has no lists, that are names of splits.
+
+    The list `trainval` isn't one, because it is the union of two splits.
+    """
+    if not root.is_dir():
+        return []
     keys = (file.relative_to(root).as_posix() for file in annotation_files(Folders(root)))
-    return list(find_lists(root)) or list(dict.fromkeys(part for key in keys if (part := folder_split(key))))
+    names = list(find_lists(root)) or [part for key in keys if (part := folder_split(key))]
+    return [name for name in dict.fromkeys(names) if split_kind(name)]
 
 
 def find_lists(root: Path) -> dict[str, list[Path]]:
