@@ -106,13 +106,13 @@ def test_an_unreadable_picture_stops_or_is_listed(model: Model, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("no/where", "no/where does not exist; expected an image, a folder, a video or a camera number"),
+        ("no/where", "no/where does not exist; expected an image, a folder, a video, a list of files, a camera number or a URL"),
         (True, "the source is a boolean"),
-        (3.5, "the source is a float; expected an image, folder, video, camera number or arrays"),
+        (3.5, "the source is a float; expected an image, .* or images in memory: arrays, tensors, PIL images or bytes"),
         (None, "the source is a NoneType"),
         ([3.5], "the source is a float"),
-        (np.zeros((4, 4)), r"array is float64 of shape \(4, 4\); expected uint8 \[H, W, 3\], RGB"),
-        ([np.zeros((4, 4), np.uint8)], "array 0 is uint8 of shape"),
+        (np.zeros((4, 4, 2)), r"array is float64 of shape \(4, 4, 2\); expected RGB \[H, W, 3\], grey \[H, W\] or RGBA"),
+        ([np.zeros(4, np.uint8)], r"array 0 is uint8 of shape \(4,\)"),
     ],
 )
 def test_what_is_no_source(model: Model, source: Any, message: str) -> None:
