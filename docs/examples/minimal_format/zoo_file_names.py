@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from zoo.data.dataset import Dataset, OnError, Record
-from zoo.data.folders import picture_files, split_folder
+from zoo.data.folders import Folders
 from zoo.data.formats import DataRef, Scheme, finish
+from zoo.data.splits import split_folder
 from zoo.errors import Fault
 
 
@@ -22,7 +23,8 @@ def open_names(ref: DataRef, on_error: OnError) -> Dataset:
     `?classes=` and `?limit=`.
     """
     root = ref.folder()
-    files = picture_files(split_folder(ref, root))
+    folders = Folders(root, ref.links)
+    files = folders.pictures(split_folder(ref, folders, root))
     classes = sorted({class_of(file) for file in files} - {""})
     records = [Record(file.relative_to(root).as_posix(), file, classes.index(class_of(file))) for file in files if class_of(file)]
     faults = [
@@ -30,7 +32,7 @@ def open_names(ref: DataRef, on_error: OnError) -> Dataset:
         for file in files
         if not class_of(file)
     ]
-    return finish(ref, records, classes, faults, on_error)
+    return finish(ref, records, classes, [*faults, *folders.faults], on_error, notes=folders.notes)
 
 
 NAMES = Scheme("names", open_names)
