@@ -128,10 +128,10 @@ class Decoding:
         """Decode an image, turn it upright, and choose its bands; raise a Flaw if it can't be decoded."""
         header = header if self.bands is None else header.choose(self.bands)
         if header.bands is None:
-            what = f"is a TIFF with {header.samples} bands that aren't declared as grey or RGB, with or without alpha"
+            what = f"is a {header.format} with {header.samples} bands that aren't declared as grey or RGB, with or without alpha"
             raise Flaw(f"{what}. {bands.CHOICE}, or save it as RGB", "unreadable")
         foreign = header.format in pillow.FORMATS
-        rgb = _rgb(pillow.decode(data, header.format) if foreign else opencv.decode(data, header, scale), header)
+        rgb = _rgb(pillow.decode(data, header) if foreign else opencv.decode(data, header, scale), header)
         if self.bands is not None and not header.bands:
             rgb = bands.choose(rgb, self.bands)
         return np.ascontiguousarray(_TURNS[header.orientation](rgb))

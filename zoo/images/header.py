@@ -33,8 +33,8 @@ class Header:
     alpha: bool = False  # whether the image has an alpha channel or a transparent colour
     premultiplied: bool = False  # whether the colours that OpenCV returns are already multiplied by alpha
     transparent_grey: int | None = None  # 8-bit or 16-bit grey value that a PNG declares as transparent
-    samples: int = 0  # stored samples per pixel of a TIFF
-    bands: tuple[int, ...] | None = ()  # samples of a TIFF to decode with `tiff.grey_files`; () if OpenCV decodes all; None to be chosen
+    samples: int = 0  # stored samples per pixel of a TIFF, or of a JPEG 2000 with four bands
+    bands: tuple[int, ...] | None = ()  # stored samples to decode; () if they are grey or RGB, with or without alpha; None to be chosen
     several: bool = False  # whether the file has further frames or pages
     assumed: str = ""  # what the file has that is read by assumption, or isn't read
     inverted: bool = False  # whether 0 is white in the array that OpenCV returns
@@ -56,11 +56,11 @@ class Header:
         return max(self.orientation, self.turned)
 
     def choose(self, bands: tuple[int, ...]) -> Header:
-        """Return a copy for decoding only some bands: stored samples of a TIFF with others than grey or RGB, else red, green and blue.
+        """Return a copy for decoding only some bands: stored samples of an image with others than grey or RGB, else red, green and blue.
 
         Raises a Flaw if the image doesn't have all of the bands.
         """
-        stored = self.format == "TIFF" and (self.bands != () or self.alpha)
+        stored = self.bands != () or (self.format == "TIFF" and self.alpha)
         count = self.samples if stored else 3
         if max(bands) >= count:
             raise Flaw(f"has the bands 0 to {count - 1}, but band {max(bands)} was chosen", "unreadable")

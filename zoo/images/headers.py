@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 
 from zoo.errors import Flaw
-from zoo.images import jpeg, pillow, tiff
+from zoo.images import jpeg, pillow, png, tiff
 from zoo.images.header import FORMATS, Header
 from zoo.images.unsupported import describe
 
@@ -81,15 +81,19 @@ def _png(data: bytes, whole: bool) -> Header:
             orientation = exif_orientation(data[body])
         several |= kind == b"acTL" and struct.unpack_from(">I", data, body.start)[0] > 1
         ended = kind == b"IEND"
+    assumed = ""
     if whole and not ended:
-        raise _cut_short("its end chunk IEND is missing")
-    return Header("PNG", height, width, orientation, 65535 if depth == 16 else 255, alpha, transparent_grey=key, several=several)
+        if not png.has_all_rows(data):
+            raise _cut_short("its end chunk IEND is missing")
+        assumed = "all of its pixels but no end chunk, so other programs may refuse it"
+    peak = 65535 if depth == 16 else 255
+    return Header("PNG", height, width, orientation, peak, alpha, transparent_grey=key, several=several, assumed=assumed)
 
 
 def _png_chunks(data: bytes, whole: bool) -> Iterator[tuple[bytes, slice]]:
     """Yield the type of every chunk up to IEND, or up to the image data of a partial file, and the position of its body."""
     view, at = memoryview(data), 8
-    while at < len(data):
+    while not png.is_end(data, at):
         (length,) = struct.unpack_from(">I", data, at)
         kind, end = data[at + 4 : at + 8], at + 8 + length
         if kind == b"IDAT" and not whole:
@@ -107,8 +111,9 @@ def _png_chunks(data: bytes, whole: bool) -> Iterator[tuple[bytes, slice]]:
 def _webp(data: bytes, whole: bool) -> Header:
     """Parse the RIFF container of a WebP file (RFC 9649)."""
     kind = data[12:16]
-    # the orientation stands behind the image data
-    if (whole or (kind == b"VP8X" and data[20] & 0x08)) and len(data) < struct.unpack_from("<I", data, 4)[0] + 8:
+    # the orientation stands behind the image data; some programs don't write the last byte, which is padding
+    missing = struct.unpack_from("<I", data, 4)[0] + 8 - len(data)
+    if (whole or (kind == b"VP8X" and data[20] & 0x08)) and missing > webp_padding(data):
         raise _cut_short(f"its container declares {struct.unpack_from('<I', data, 4)[0] + 8} bytes, but the file has {len(data)}")
     if kind == b"VP8 ":
         width, height = struct.unpack_from("<HH", data, 26)
@@ -120,6 +125,17 @@ def _webp(data: bytes, whole: bool) -> Header:
         raise _unreadable(f"is damaged: its first chunk is {kind.decode('latin-1')!r}; expected VP8, VP8L or VP8X")
     width, height = (int.from_bytes(data[at : at + 3], "little") + 1 for at in (24, 27))
     return Header("WebP", height, width, _webp_orientation(data), alpha=bool(data[20] & 0x10), several=bool(data[20] & 0x02))
+
+
+def webp_padding(data: bytes) -> int:
+    """Return 1 if only the byte that pads the last chunk of a WebP file to an even length is missing, else 0."""
+    at = 12
+    while at + 8 <= len(data):
+        (length,) = struct.unpack_from("<I", data, at + 4)
+        if at + 8 + length == len(data):
+            return length & 1
+        at += 8 + length + (length & 1)
+    return 0
 
 
 def _webp_orientation(data: bytes) -> int:
@@ -159,8 +175,7 @@ def _tiff(data: bytes, whole: bool) -> Header:
     header = Header("TIFF", height, width, peak=65535 if deep else 255, samples=samples, bands=bands, several=tiff.has_pages(data))
     if bands or bands is None:
         alpha, rgb = bands is not None and len(bands) in (2, 4), bands == (0, 1, 2) and (samples > 3 or kind == 1)
-        assumed = f"{samples} bands, of which 0, 1 and 2 are read as red, green and blue (?bands= chooses others)" if rgb else ""
-        return replace(header, orientation=turned, alpha=alpha, premultiplied=extra == 1, assumed=assumed)
+        return replace(header, orientation=turned, alpha=alpha, premultiplied=extra == 1, assumed=_first(samples) if rgb else "")
     # OpenCV applies the orientation of a TIFF regardless of the decoding flags, so only height and width are swapped here
     if turned >= 5:
         width, height = height, width
@@ -169,6 +184,10 @@ def _tiff(data: bytes, whole: bool) -> Header:
     premultiplied = extra == 1 or (extra == 2 and not deep)
     alpha, inverted = kind == 2 and samples == 4, deep and kind == 0
     return replace(header, height=height, width=width, turned=turned, alpha=alpha, premultiplied=premultiplied, inverted=inverted)
+
+
+def _first(count: int) -> str:
+    return f"{count} bands, of which 0, 1 and 2 are read as red, green and blue (?bands= chooses others)"
 
 
 def _bands(kind: int, samples: int, extras: tuple[int, ...], deep_planes: bool) -> tuple[int, ...] | None:
@@ -220,8 +239,11 @@ def _gif(data: bytes, whole: bool) -> Header:
 
 
 def _jpeg2000(data: bytes, whole: bool) -> Header:
-    height, width, deep = pillow.jpeg2000(data, whole)
-    return Header("JPEG 2000", height, width, peak=65535 if deep else 255)
+    height, width, deep, bands = pillow.jpeg2000(data, whole)
+    header = Header("JPEG 2000", height, width, peak=65535 if deep else 255)
+    if bands == 2:
+        return replace(header, samples=2, bands=None)
+    return replace(header, samples=4, bands=(0, 1, 2), assumed=_first(4)) if bands == 4 else header
 
 
 def _boxed(format_: str, data: bytes, whole: bool) -> Header:

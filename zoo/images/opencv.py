@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -10,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.errors import Flaw
-from zoo.images import jpeg, stderr, tiff
+from zoo.images import jpeg, png, stderr, tiff
 from zoo.images.header import Header
+from zoo.images.headers import webp_padding
 
 # the bit 256 selects RGB order, and the bits 16, 32 and 64 select the reduced scales; despite "GRAYSCALE" in their names, these flags
 # don't convert to grey: the name only means that the BGR bit isn't set
@@ -19,6 +21,12 @@ REDUCED = {2: cv2.IMREAD_REDUCED_GRAYSCALE_2, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
 _DAMAGE = re.compile(r"Corrupt JPEG data: (.*)|(Premature end.*)|(Inconsistent progression.*)|TIFF_Error (.*)")
 
 Samples = NDArray[np.generic]
+
+_COMPLETED: dict[str, Callable[[bytes], bytes]] = {
+    "PNM": lambda data: data + b"\n",  # OpenCV drops the last number of a text PNM that has no trailing newline
+    "PNG": png.completed,
+    "WebP": lambda data: data + bytes(webp_padding(data)),
+}
 
 
 def decode(data: bytes, header: Header, scale: int = 1) -> Samples:
@@ -28,8 +36,7 @@ def decode(data: bytes, header: Header, scale: int = 1) -> Samples:
     elif header.bands:
         image, damage = _bands(data, header, header.bands)
     else:
-        # OpenCV drops the last number of a text PNM that has no trailing newline
-        image, damage = _imdecode(data + b"\n" if header.format == "PNM" else data, header)
+        image, damage = _imdecode(_COMPLETED.get(header.format, bytes)(data), header)
     if damage:
         # libjpeg reports "Premature end" if the file ends within a scan, although an end marker exists somewhere in it
         kind = "truncated" if damage.startswith("Premature end") else "unreadable"

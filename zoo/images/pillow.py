@@ -5,6 +5,7 @@ Sizes are read from the headers; no pixel is decoded before they have been check
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 from collections.abc import Iterator
@@ -21,7 +22,9 @@ from zoo.images.header import Header
 FORMATS = ("GIF", "AVIF", "HEIC", "JPEG 2000")
 ANIMATED = ("GIF", "WebP", "PNG", "AVIF")
 _NAMES = {"JPEG 2000": "JPEG2000", "WebP": "WEBP"}  # Pillow's names where they differ
-_ERRORS = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, MemoryError, struct.error, PILImage.DecompressionBombError)
+_BOMBS = (PILImage.DecompressionBombError, PILImage.DecompressionBombWarning)  # beyond Pillow's own limit
+# what Pillow and its plugins raise for damaged files
+_ERRORS = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, LookupError, TypeError, MemoryError, struct.error, *_BOMBS)
 
 
 def gif(data: bytes, whole: bool) -> tuple[int, int, bool]:
@@ -29,25 +32,30 @@ def gif(data: bytes, whole: bool) -> tuple[int, int, bool]:
 
     The first frame may be larger than the declared size. Raises a struct.error or an IndexError if the data ends in the first frame.
     """
-    width, height, flags = struct.unpack_from("<HHB", data, 6)
-    at, frames = 13 + _colours(flags), 0
-    while at < len(data) or frames == 0:
-        kind = data[at]
-        if kind == 0x2C:  # image descriptor
-            if frames:
-                return height, width, True
-            left, top, columns, rows, flags = struct.unpack_from("<HHHHB", data, at + 1)
-            height, width, frames = max(height, top + rows), max(width, left + columns), 1
-            at = _after_blocks(data, at + 11 + _colours(flags))
-        elif kind == 0x21:  # extension
+    width, height = struct.unpack_from("<HH", data, 6)
+    extents = _extents(data)
+    bottom, right = next(extents, (0, 0))
+    if not bottom or not right:
+        raise Flaw("is damaged: it contains no frame", "unreadable")
+    try:
+        several = next(extents, None) is not None
+    except (struct.error, IndexError):
+        if not whole:
+            raise
+        several = False
+    return max(height, bottom), max(width, right), several
+
+
+def _extents(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the bottom and right edge of each frame of a GIF; raise a struct.error or an IndexError if the data ends early."""
+    at = 13 + _colours(data[10])
+    while data[at] in (0x21, 0x2C):  # not the trailer, or bytes that belong to no block
+        if data[at] == 0x21:  # extension
             at = _after_blocks(data, at + 2)
-        else:  # trailer, or bytes that belong to no block
-            if not frames:
-                raise Flaw("is damaged: it contains no frame", "unreadable")
-            return height, width, False
-    if not whole:
-        raise Flaw("is cut short: its blocks go on", "truncated")
-    return height, width, False
+            continue
+        left, top, columns, rows, flags = struct.unpack_from("<HHHHB", data, at + 1)
+        at = _after_blocks(data, at + 11 + _colours(flags))
+        yield top + rows, left + columns
 
 
 def _colours(flags: int) -> int:
@@ -62,8 +70,11 @@ def _after_blocks(data: bytes, at: int) -> int:
     return at + 1
 
 
-def jpeg2000(data: bytes, whole: bool) -> tuple[int, int, bool]:
-    """Return the height and width of a JPEG 2000 image, and whether Pillow returns 16 bits (ITU-T T.800, annexes A and I)."""
+def jpeg2000(data: bytes, whole: bool) -> tuple[int, int, bool, int]:
+    """Return the height, width and number of bands without alpha of a JPEG 2000 image (ITU-T T.800, annexes A and I).
+
+    The third value is whether Pillow returns 16 bits.
+    """
     start, end = 0, len(data)
     while not data.startswith(b"\xff\x4f\xff\x51", start):
         length, kind = struct.unpack_from(">I4s", data, start)
@@ -78,7 +89,16 @@ def jpeg2000(data: bytes, whole: bool) -> tuple[int, int, bool]:
         raise Flaw("is cut short: its end marker is missing", "truncated")
     if not 1 <= components <= 4:
         raise Flaw(f"is a JPEG 2000 with {components} components; expected 1 to 4. Save three of them as PNG", "unreadable")
-    return bottom - top, right - left, components == 1 and (depth & 0x7F) + 1 > 8
+    return bottom - top, right - left, components == 1 and (depth & 0x7F) + 1 > 8, components - _has_alpha(data[:start])
+
+
+def _has_alpha(boxes: bytes) -> bool:
+    """Return whether a channel definition in the boxes of a JPEG 2000 file declares opacity (type 1 or 2)."""
+    at = boxes.find(b"cdef")
+    if at < 0:
+        return False
+    (count,) = struct.unpack_from(">H", boxes, at + 4)
+    return any(struct.unpack_from(">H", boxes, at + 8 + 6 * index)[0] in (1, 2) for index in range(count))
 
 
 def boxed(data: bytes, format_: str) -> tuple[int, int, int, bool]:
@@ -116,18 +136,24 @@ def _heif() -> Any:
     return pillow_heif
 
 
-def decode(data: bytes, format_: str) -> NDArray[np.generic]:
+def decode(data: bytes, header: Header) -> NDArray[np.generic]:
     """Decode the first frame: [H, W, 3] or [H, W, 4] uint8, or grey [H, W] uint16; raise a Flaw if the file is damaged."""
-    image = opened(data, format_)
+    image = opened(data, header.format)
     try:
-        return _samples(image.to_pillow() if format_ == "HEIC" else image)
+        if header.bands:
+            return np.asarray(image)[..., list(header.bands)]
+        return _samples(image.to_pillow() if header.format == "HEIC" else image)
     except _ERRORS as error:
-        raise Flaw(f"is a damaged or unusual {format_} ({error}). Replace the file, or convert it to PNG", "unreadable") from None
+        raise Flaw(f"is a damaged or unusual {header.format} ({error}). Replace the file, or convert it to PNG", "unreadable") from None
 
 
 def frames(data: bytes, format_: str) -> Iterator[NDArray[np.generic]]:
     """Yield the frames of an animated image as in `decode`, each composed with those before it."""
     image = opened(data, format_)
+    if format_ == "GIF":
+        with contextlib.suppress(struct.error, IndexError):  # frames that end early are reported when they are decoded
+            if any(bottom > image.height or right > image.width for bottom, right in _extents(data)):
+                raise Flaw("is damaged: a frame is larger than the first one", "unreadable")
     try:
         for index in range(getattr(image, "n_frames", 1)):
             image.seek(index)

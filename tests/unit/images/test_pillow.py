@@ -155,6 +155,15 @@ def test_frames_of_animated_images(kind: str) -> None:
         list(decoding.Decoding(max_pixels=4799).frames(data, "x"))
 
 
+def test_a_frame_that_is_larger_than_the_image_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = bytearray(animation("GIF"))
+    second = data.rfind(b",", 0, data.rfind(b","))
+    data[second + 5 : second + 9] = struct.pack("<HH", 60000, 60000)
+    monkeypatch.setattr(Image.Image, "convert", lambda *_: pytest.fail("was decoded"))
+    with pytest.raises(ImageError, match="is damaged: a frame is larger than the first one"):
+        list(decoding.Decoding().frames(bytes(data), "bomb"))
+
+
 def test_frames_of_a_cut_gif() -> None:
     with pytest.raises(ImageError, match=r"film: is (cut short|a damaged GIF: frame)"):
         list(decoding.Decoding().frames(animation("GIF")[:-40], "film"))
@@ -177,6 +186,22 @@ def test_avif_without_support(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(features, "check", lambda name: False)
     with pytest.raises(ImageError, match="is an AVIF, which this build of Pillow can't read"):
         decoding.decode(FILES["AVIF"][0], "photo.avif")
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_only_declared_alpha_of_a_jpeg_2000_is_alpha(raw: bool) -> None:
+    """Infrared, too, is stored as a fourth component."""
+    data = encoded(RGBA, "JPEG2000", no_jp2=raw)
+    if not raw:
+        assert decoding.decode(data, "x")[30, 40].tolist() == [251, 240, 237]
+        data = data.replace(b"cdef\0\4", b"free\0\4")
+    assert decoding.decode(data, "x")[30, 40].tolist() == [200, 60, 30]
+    assert headers.parse(data).note.startswith("4 bands, of which 0, 1 and 2 are read")
+    assert decoding.Decoding(bands=(3, 1, 0)).decode(data, "x")[0][30, 40].tolist() == [20, 60, 200]
+    grey = encoded(RGBA.convert("LA"), "JPEG2000").replace(b"cdef\0\2", b"free\0\2")
+    with pytest.raises(ImageError, match="is a JPEG 2000 with 2 bands that aren't declared"):
+        decoding.decode(grey, "x")
+    assert decoding.Decoding(bands=(1,)).decode(grey, "x")[0][30, 40].tolist() == [20, 20, 20]
 
 
 def test_jpeg_2000_of_five_components() -> None:
