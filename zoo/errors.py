@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 Box = tuple[float, float, float, float]
 
@@ -116,6 +117,14 @@ class DataError(InputError):
         if remedy:
             lines.append(remedy)
         super().__init__("\n".join(lines))
+
+
+class UnrecognisedError(InputError):
+    """Error for a dataset without a scheme that no format of the task matches."""
+
+    def __init__(self, message: str, path: Path) -> None:
+        self.path = path
+        super().__init__(message)
 
 
 class MixedSplitsError(InputError):

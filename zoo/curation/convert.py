@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ import numpy as np
 from zoo.curation.check.items import Item, Opened, open_all
 from zoo.data.dataset import Record
 from zoo.data.formats import DataRef, escaped, escaped_value
+from zoo.data.voc.folder import PICTURES
 from zoo.data.writers import Content, Picture, Writer
 from zoo.errors import DataError, Fault, Flaw, ImageError, InputError, UnknownNameError
 from zoo.images import headers
@@ -27,7 +29,7 @@ from zoo.task.contract import Task
 
 Pictures = Literal["link", "copy"]
 _MARKER = ".zoo-data"  # this file is never written, so existing folders are never replaced
-_FORMAT_FOLDERS = {"voc": "JPEGImages", "yolo": "images", "coco": ""}
+_FORMAT_FOLDERS = {"voc": PICTURES, "yolo": re.compile("images")}
 
 
 @dataclass(frozen=True)
@@ -164,8 +166,10 @@ def _target(item: Item, number: Mapping[str, int]) -> Any:
 def _name(item: Item, scheme: str) -> str:
     """Return the name of an image for the new format, without the image folder and split folder of the old format."""
     parts = list(PurePosixPath(item.key).parts)
-    if parts[:1] == [_FORMAT_FOLDERS.get(scheme)]:
-        del parts[0]
+    own = _FORMAT_FOLDERS.get(scheme)
+    place = 1 if scheme == "voc" and parts[0] in item.splits else 0  # train/images/…
+    if own is not None and own.fullmatch(parts[place]) and len(parts) > place + 1:
+        del parts[place]
     if len(parts) > 1 and parts[0] in item.splits:
         del parts[0]
     if not isinstance(item.record.source, Path):  # the key is then a number, which is unique only within a split

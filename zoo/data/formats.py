@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from zoo.data.dataset import Dataset, OnError, Record, from_sequence
 from zoo.data.links import RULES
 from zoo.data.names import nfc
-from zoo.errors import DataError, Fault, InputError, UnknownNameError
+from zoo.errors import DataError, Fault, InputError, UnknownNameError, UnrecognisedError
 from zoo.images import decoding
 from zoo.images.bands import parse as parse_bands
 from zoo.registry import Registry
@@ -87,7 +87,7 @@ class DataRef:
             text,
             scheme,
             path if os.path.lexists(os.path.expanduser(path)) else unescaped(path),
-            split,
+            None if split is None else nfc(split),
             names,
             int(limit) if limit else None,
             exact == "true",
@@ -222,21 +222,25 @@ def open_data(
     return replace(dataset, exact=ref.exact)
 
 
+def matches(path: Path, schemes: Registry[Scheme]) -> dict[str, str]:
+    """Return why a folder or file is recognised, by the name of each scheme that recognises it."""
+    looks = {name: schemes[name].recognise if path.is_dir() else schemes[name].recognise_file for name in schemes}
+    return {name: reason for name, look in looks.items() if (reason := look(path))}
+
+
 def recognise(ref: DataRef, schemes: Registry[Scheme], task: str, say: Callable[[str], None] | None = None) -> str:
     """Return the name of the scheme of a path that was passed without one, and report it and the reason to `say`.
 
     Raises:
         DataError: the path doesn't exist.
-        InputError: the path matches no scheme of `schemes`, or several.
+        UnrecognisedError: the path matches no scheme of `schemes`.
+        InputError: the path matches several.
     """
     path = ref.existing("folder or file")
-    looks = {name: schemes[name].recognise if path.is_dir() else schemes[name].recognise_file for name in schemes}
-    found = {name: reason for name, look in looks.items() if (reason := look(path))}
+    found = matches(path, schemes)
     if not found:
-        raise InputError(
-            f"data {ref.text!r}: no data format of the task {task} was recognised in {path}. "
-            f"Specify the format as scheme:path, with one of: {', '.join(schemes)}"
-        )
+        known = f"Specify the format as scheme:path, with one of: {', '.join(schemes)}"
+        raise UnrecognisedError(f"data {ref.text!r}: no data format of the task {task} was recognised in {path}. {known}", path)
     if len(found) > 1:
         reasons = "; ".join(f"{name}: ({reason})" for name, reason in found.items())
         raise InputError(f"data {ref.text!r} matches several formats: {reasons}. Specify the format as scheme:path")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zoo.data.dataset import Dataset, OnError
+from zoo.data.formats import matches
 from zoo.data.formats import open_data as open_data_with
-from zoo.errors import InputError, UnknownNameError
+from zoo.errors import InputError, UnknownNameError, UnrecognisedError
 from zoo.registry import Registry
 from zoo.task.answers import Answers
 from zoo.task.building import Building
@@ -58,7 +60,10 @@ class Task:
             DataError: the dataset has no samples, or the annotations contain errors and `on_error` is "raise".
             InputError: a format or option is unknown, or the format of a path is ambiguous.
         """
-        return open_data_with(data, self.data.schemes, self.name, on_error, say, pictures)
+        try:
+            return open_data_with(data, self.data.schemes, self.name, on_error, say, pictures)
+        except UnrecognisedError as error:
+            raise InputError(f"{error}{_hint(error.path)}") from None
 
     def parse_options(self, values: Mapping[str, Any]) -> Any:
         """Return the build options from keyword values, with all defaults filled in.
@@ -135,6 +140,14 @@ class Task:
         if found is None:
             raise InputError(f"the task {self.name} {otherwise}")
         return found
+
+
+def _hint(path: Path) -> str:
+    """Return which task recognises a path, as a sentence for error messages; "" if none does."""
+    for name in list_tasks():
+        for scheme, reason in matches(path, get_task(name).data.schemes).items():
+            return f". The task {name} recognises it as {scheme}, because {reason}: choose this task with --task {name}"
+    return ""
 
 
 def _filled(kind: type[Any], values: Mapping[str, Any], what: str, also: Sequence[str] = ()) -> Any:

@@ -17,7 +17,7 @@ from zoo.data.folders import listed
 from zoo.data.formats import DataRef, Scheme, finish
 from zoo.data.names import nfc
 from zoo.data.voc.folder import Annotation, VocFolder, find_annotation, text
-from zoo.data.voc.splits import choose
+from zoo.data.voc.splits import choose, split_names
 from zoo.errors import Box, DataError, Fault, Flaw, ImageError
 from zoo.images import decoding
 from zoo.tasks.detection.data.frames import Annotated, Frame, find_frames
@@ -147,4 +147,4 @@ def _box(entry: Element, name: str, size_hw: tuple[float, float]) -> Box:
     return checked_box(sides, size_hw)
 
 
-SCHEMES.add("voc", Scheme("voc", open_voc, recognise, options=("frame",)))
+SCHEMES.add("voc", Scheme("voc", open_voc, recognise, options=("frame",), splits=split_names))

@@ -12,7 +12,7 @@ from zoo.curation.check.examination import examine
 from zoo.curation.check.findings import KINDS, Findings
 from zoo.curation.check.fix import write_cleaned
 from zoo.curation.check.report import write_report
-from zoo.data.formats import DataRef
+from zoo.data.formats import DataRef, matches
 from zoo.system.wording import counted
 from zoo.task.contract import get_task, list_tasks
 
@@ -45,13 +45,7 @@ def task_of(ref: DataRef) -> str:
     path = Path(ref.path).expanduser()
     for name in list_tasks():
         schemes = get_task(name).data.schemes
-        if ref.scheme:
-            fits = ref.scheme in schemes
-        elif path.is_dir():
-            fits = any(schemes[scheme].recognise(path) is not None for scheme in schemes)
-        else:
-            fits = path.is_file() and any(schemes[scheme].recognise_file(path) is not None for scheme in schemes)
-        if fits:
+        if ref.scheme in schemes if ref.scheme else path.exists() and matches(path, schemes):
             return name
     return "classification"
 

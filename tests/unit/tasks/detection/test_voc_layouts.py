@@ -14,6 +14,7 @@ from tests.pictures import write_picture
 from zoo.cli.main import main
 from zoo.data.dataset import Dataset
 from zoo.errors import DataError, InputError
+from zoo.task.contract import get_task
 
 
 def write(root: Path, files: Mapping[str, str | int]) -> Path:
@@ -152,3 +153,36 @@ def test_linked_folders_of_annotations_and_images(tmp_path: Path) -> None:
     data = opened(f"voc:{tmp_path / 'data'}?links=refuse", "skip")
     assert paired(data) == {"JPEGImages/0.png": 0}
     assert {fault.key for fault in data.skipped} == {"Annotations/9.xml", "Annotations/more", "JPEGImages/gone.png", "JPEGImages/more"}
+
+
+@pytest.mark.parametrize(("layout", "names"), [
+    ("LabelImg", ["1.png", "2.png"]),
+    ("Kaggle", ["1.png"]),
+    ("Roboflow", ["1.png", "2.png"]),
+    ("splits inside", ["1.png", "2.png"]),
+    ("splits outside", ["1.png", "2.png"]),
+    ("sub-folders", ["3.png", "day1/1.png", "day2/1.png"]),
+])  # fmt: skip
+def test_layouts_are_converted_and_cleaned(tmp_path: Path, layout: str, names: list[str]) -> None:
+    source, out = write(tmp_path / "data", LAYOUTS[layout][0]), tmp_path / "out"
+    assert main(["data", "convert", str(source), f"voc:{out}", "--quiet"]) == 0
+    assert sorted(path.relative_to(out / "JPEGImages").as_posix() for path in (out / "JPEGImages").rglob("*.png")) == names
+    assert len(paired(opened(f"voc:{out}"))) == len(names)
+    main(["data", "check", f"voc:{source}", "--fix", str(tmp_path / "clean"), "--quiet"])
+    written = {path.relative_to(tmp_path / "clean").as_posix() for path in (tmp_path / "clean").rglob("*.xml")}
+    assert written == {name for name in LAYOUTS[layout][0] if name.endswith(".xml")}
+
+
+def test_mixtures_are_an_error_of_every_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path / "data", {"train/1.png": 1, "train/1.xml": xml("1.png"), "more/2.png": 2, "more/2.xml": xml("2.png", 2)})
+    for words in (["check"], ["convert", f"coco:{tmp_path / 'coco'}"], ["show", "--out", str(tmp_path / "show.png")]):
+        assert main(["data", words[0], f"voc:{tmp_path / 'data'}", *words[1:]]) == 2
+        assert "mixes splits (train) and other folders (more)" in capsys.readouterr().err
+
+
+def test_the_message_of_another_task_names_the_task_that_reads_the_data(tmp_path: Path) -> None:
+    write(tmp_path, {"1.png": 1, "1.xml": xml("1.png")})
+    for task in ("classification", "face"):
+        expected = rf"no data format of the task {task} .* The task detection recognises it as voc, because it contains 1\.xml"
+        with pytest.raises(InputError, match=expected):
+            get_task(task).open(str(tmp_path))
