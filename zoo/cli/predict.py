@@ -17,10 +17,11 @@ from zoo.errors import InputError
 
 @dataclass(frozen=True)
 class PredictFlags:
-    """Predict on images, folders, videos or a camera (by device index, e.g. 0)."""
+    """Predict on images, folders, videos, lists of files, URLs or a camera (by device index, e.g. 0)."""
 
     inputs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[MODEL] SOURCE…", help_behavior_hint="(required)")]
-    """Folder of a run or model, followed by one or more images, folders, videos or cameras. With --backbone, omit the model."""
+    """Folder of a run or model, followed by one or more images, folders, videos, patterns ("*.jpg"), text files that list
+    paths, URLs (http:, rtsp:, file:), cameras, or - for an image on standard input. With --backbone, omit the model."""
     out: Path | None = None
     """Output folder for annotated images and predictions.jsonl; by default, no files are written."""
     batch_size: BatchSize = None
@@ -55,7 +56,7 @@ def run(flags: Any) -> int:
     folder = Path(inputs.pop(0)) if inputs and flags.build.backbone is None else None
     if not inputs:
         raise InputError(
-            "no sources given; usage: zoo predict MODEL SOURCE…, where SOURCE is an image, a folder, a video or a camera's device index"
+            "no sources given; usage: zoo predict MODEL SOURCE…, where SOURCE is an image, folder, video, list, URL or camera number"
         )
     skipped: list[Any] = []
     with progress_of(flags.run.quiet) as progress:

@@ -212,7 +212,7 @@ def open_data(
         faults = (*dataset.skipped, *(Fault(ref.path, note) for note in dataset.notes))
         raise DataError(f"data {ref.text!r} has no samples", faults, remedy="Check the path, the split and the classes.")
     if pictures:
-        files = {record.key: record.path for record in dataset.records if record.path is not None}
+        files = ((record.key, record.path) for record in dataset.records if record.path is not None)
         dataset = replace(dataset, notes=(*dataset.notes, *decoding.notes(files, ref.bands)))
     if ref.bands is not None:
         dataset = replace(dataset, records=tuple(replace(record, bands=ref.bands) for record in dataset.records))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import mmap
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -174,13 +174,13 @@ def peek(path: Path | str) -> Header | None:
         return None
 
 
-def notes(paths: Mapping[str, Path], chosen: tuple[int, ...] | None) -> tuple[str, ...]:
-    """Return what isn't read of image files, by key: further frames of GIFs, and pages and bands of TIFFs unless some are `chosen`.
+def notes(files: Iterable[tuple[str, Path]], chosen: tuple[int, ...] | None) -> tuple[str, ...]:
+    """Return what isn't read of images (keys and paths): further frames of GIFs, and pages and bands of TIFFs unless some are `chosen`.
 
     Of a large dataset without such images, only some headers are read.
     """
     found: dict[str, list[str]] = {}
-    for number, (key, path) in enumerate((key, path) for key, path in paths.items() if path.suffix.lower() in _PARTIAL):
+    for number, (key, path) in enumerate((key, path) for key, path in files if path.suffix.lower() in _PARTIAL):
         if number >= _LOOKED and not found:
             break
         header = peek(path)

@@ -154,6 +154,7 @@ def frames(data: bytes, format_: str) -> Iterator[NDArray[np.generic]]:
         with contextlib.suppress(struct.error, IndexError):  # frames that end early are reported when they are decoded
             if any(bottom > image.height or right > image.width for bottom, right in _extents(data)):
                 raise Flaw("is damaged: a frame is larger than the first one", "unreadable")
+    index = 0
     try:
         for index in range(getattr(image, "n_frames", 1)):
             image.seek(index)

@@ -240,8 +240,8 @@ def _places(places: Sequence[str | Path], reader: FrameReader) -> tuple[Iterator
 
 def _files(files: Sequence[Path], reader: FrameReader) -> tuple[Iterator[Job[Made]], int]:
     """Open images and films, and report images of which only a part is read."""
-    stills = {str(file): file for file in files if not films.may_be_film(file)}
-    for note in decoding.notes(stills, reader.decoding.bands):
+    stills = [file for file in files if not films.may_be_film(file)]
+    for note in decoding.notes(((str(file), file) for file in stills), reader.decoding.bands):
         reader.say(f"an image has {note}" if len(files) == 1 else f"some images have {note}")
     return _opened(files, reader), len(files) if len(stills) == len(files) else 0
 
