@@ -20,6 +20,7 @@ from zoo.errors import Fault, ImageError, InputError
 from zoo.images.decoding import Decoding
 from zoo.images.headers import MAX_PIXELS
 from zoo.images.preprocess import ImageBatch, Preprocess
+from zoo.system.guard import check_main_guard
 from zoo.system.hardware import pick_decoding_threads
 from zoo.system.precision import Precision
 from zoo.system.prefetch import Job, in_order
@@ -136,6 +137,8 @@ class Batches:
         self._prepared, self._batches = prepared, batches
         self._loader: DataLoader[Any] | None = None
         if not threaded:
+            if workers:
+                check_main_guard()
             self._loader = DataLoader(
                 prepared,
                 batch_sampler=batches,

@@ -155,6 +155,8 @@ def replace_settings(recipe: R, values: Mapping[str, Any], origin: str) -> R:
     for name, value in values.items():
         if name not in known:
             raise UnknownNameError(f"recipe setting of {origin}:", name, known)
+        if value is None and type(None) in get_args(known[name]):
+            continue
         kind = _plain_type(known[name])
         right = isinstance(value, int | float) if kind is float else isinstance(value, kind)
         if not right or (isinstance(value, bool) and kind is not bool):

@@ -43,7 +43,7 @@ class RunData:
     alignment: Mapping[str, Any] | None = None  # JSON-serialisable description of how images were aligned before training
 
     def describe(self) -> dict[str, Any]:
-        """Return the contents of run.json. Except for versions and threads, they must not change when a run is resumed."""
+        """Return the contents of run.json. Except for versions, threads and the place of the data, they stay the same in a resumed run."""
         return {
             "model": self.model.config.to_dict(),
             "data": self.dataset.name,

@@ -12,7 +12,7 @@ import sys
 import time
 import tomllib
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +21,7 @@ import torch
 from zoo.errors import InputError
 from zoo.system.disk import ELSEWHERE, check_room, storing, tensor_bytes
 from zoo.system.files import remove_drafts, write_atomic, write_text
+from zoo.system.wording import counted
 from zoo.task.recipe import Recipe, to_toml
 
 CHECKPOINTS = Path("checkpoints")
@@ -29,6 +30,7 @@ BEST = CHECKPOINTS / "best.pt"
 METRICS = "metrics.jsonl"
 MODEL = "model"
 RUN, RECIPE, LOCK = "run.json", "recipe.toml", ".lock"
+_PLACES = {"data": "manifest", "val": "val_manifest"}  # entries of run.json that may differ if the fingerprint of the samples is equal
 _NOTES = ("versions", "threads")  # entries of run.json that may differ when a run is resumed
 
 
@@ -60,11 +62,19 @@ class RunFolder:
         if self._lock is not None:
             self._lock.release()
 
-    def open(self, description: Mapping[str, Any], recipe: Recipe, resume: bool, checkpoint: int) -> None:
+    def open(
+        self,
+        description: Mapping[str, Any],
+        recipe: Recipe,
+        resume: bool,
+        checkpoint: int,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
         """Create the folder of a new run, or open that of a run to resume. Has no effect in processes that don't write.
 
-        An existing run can only be resumed with an equal recipe and an equal `description`, the content of run.json. If torchrun has
-        restarted the process, it resumes the run of its job even if `resume` is False.
+        An existing run can only be resumed with an equal recipe and an equal `description`, the content of run.json. The place of the data
+        may differ if the samples are the same; this is reported to `say`. If torchrun has restarted the process, it resumes the run of its
+        job even if `resume` is False.
 
         Raises:
             InputError: the folder contains other files; it contains an existing run, but `resume` is False; description or recipe differ
@@ -83,8 +93,7 @@ class RunFolder:
         started = own and any((self.path / name).exists() for name in (CHECKPOINT, BEST, METRICS, MODEL))
         if started and not (resume or self._lock.restarted):
             raise InputError(f"{self.path} already contains a run; continue it with --resume, or choose another folder with --out")
-        if started:
-            _check_same(self.path, description, recipe)
+        moved = _check_same(self.path, description, recipe) if started else {}
         with storing(self.path, remedy=ELSEWHERE):
             self._lock.sign()
             (self.path / CHECKPOINTS).mkdir(exist_ok=True)
@@ -92,8 +101,13 @@ class RunFolder:
                 remove_drafts(folder)
             check_room(self.path, checkpoint * (1 if (self.path / CHECKPOINT).is_file() else 2))
             write_text(self.path / RECIPE, to_toml(recipe))
-            if not started:
-                write_text(self.path / RUN, json.dumps(description, indent=2) + "\n")  # last, because this file marks the folder as a run
+            for name, (old, new) in moved.items():
+                say(f"{name}: {old} in the run is {new} now; the samples are the same, so training continues")
+            if not started or moved:
+                content = (
+                    {**_read(self.path / RUN, json.loads), **{name: new for name, (_, new) in moved.items()}} if started else description
+                )
+                write_text(self.path / RUN, json.dumps(content, indent=2) + "\n")  # last, because this file marks the folder as a run
 
     def threads(self) -> int | None:
         """Return the number of threads with which the run was started, so that a resumed run rounds alike; None if it isn't known."""
@@ -148,16 +162,39 @@ class RunFolder:
         return content
 
 
-def _check_same(folder: Path, description: Mapping[str, Any], recipe: Recipe) -> None:
-    """Raise an `InputError` that lists all differences between description or recipe and those in the folder, or that a file is damaged."""
+def _check_same(folder: Path, description: Mapping[str, Any], recipe: Recipe) -> dict[str, tuple[str, str]]:
+    """Return the former and present places of data that has the same samples as in the folder's run, but another dataset string.
+
+    Raises:
+        InputError: description or recipe differ from those in the folder; the message lists all differences. Or a file is damaged.
+    """
     before = {"recipe": _read(folder / RECIPE, tomllib.loads), **_read(folder / RUN, json.loads)}
     now = {"recipe": tomllib.loads(to_toml(recipe)), **json.loads(json.dumps(description))}
-    found = [line for name in {**before, **now} if name not in _NOTES for line in _differences(name, before.get(name), now.get(name))]
+    places = {name: (before.get(name), now.get(name)) for name, manifest in _PLACES.items() if before.get(manifest) == now.get(manifest)}
+    weights = [content.get("model", {}).get("weights") for content in (before, now)]
+    if all(weights) and Path(weights[0]).name == Path(weights[1]).name:  # the checkpoint replaces the weights anyway
+        before["model"]["weights"] = weights[1]
+    ignored = {*_NOTES, *places}
+    found = [line for name in {**before, **now} if name not in ignored for line in _differences(name, before.get(name), now.get(name))]
     if found:
         raise InputError(
             f"{folder}: this run can't be resumed with different settings or data: {'; '.join(found)}. Use the original settings and "
-            f"data (see {RECIPE} and {RUN} in this folder), or choose another folder with --out"
+            f"data (see {RECIPE} and {RUN} in this folder), or choose another folder with --out{_longer(folder, before, now)}"
         )
+    return {name: (str(old), str(new)) for name, (old, new) in places.items() if old != new}
+
+
+def _longer(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return how to train for more epochs than the run in the folder has; "" if that isn't requested."""
+    old, new = before["recipe"].get("epochs"), now["recipe"].get("epochs")
+    if not (isinstance(old, int) and isinstance(new, int) and new > old):
+        return ""
+    finished = (folder / MODEL / "model.json").is_file()
+    first = f"This run is finished after {counted(old, 'epoch')}" if finished else f"Let this run finish its {counted(old, 'epoch')} first"
+    return (
+        f". {first}, for which its learning rates were planned. To train longer, start a new run from its model: "
+        f"--weights {folder / MODEL} --epochs {new - old} and another --out, without --resume"
+    )
 
 
 def _read(path: Path, parse: Any) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def train(
             chosen, recipe = recipe, settle(recipe, len(dataset), processes.count, task.data.recipes, progress)
             inputs = RunData(model, task, dataset, validation, recipe, processes, reading, how)
             loop = Memorizing(inputs, track) if isinstance(model.head, RememberingHead) else TrainingLoop(inputs, track)
-            folder.open(inputs.describe(), recipe, resume, loop.checkpoint_bytes())
+            folder.open(inputs.describe(), recipe, resume, loop.checkpoint_bytes(), progress.say)
             if resume and not (folder.path / CHECKPOINT).is_file():
                 progress.say(f"{folder.path}: there is no checkpoint to resume from; starting a new run")
         with THREADS.held(folder.threads()):

@@ -22,6 +22,7 @@ from zoo.data.dataset import Image, Record
 from zoo.errors import ImageError
 from zoo.images import decoding, headers
 from zoo.images.header import FORMATS
+from zoo.system.guard import check_main_guard
 from zoo.system.threads import usable_cores
 
 TINY = 16  # pixels on the shorter side: smaller images cover less than half a cell at stride 32, and people can't label them
@@ -122,6 +123,7 @@ def look_at_all(records: Sequence[Record], workers: int | None = None) -> Iterat
     if count < 1 or (workers is None and (cores < 2 or len(files) < _FEW)):
         yield from (look(record.source, record.bands) for record in records)
         return
+    check_main_guard("spawn")
     # spawn: forking a process in which OpenCV or torch runs threads can hang; one thread: the processes already use all cores
     with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         read = pool.map(look, [path for path, _ in files], [bands for _, bands in files], chunksize=_CHUNK)
