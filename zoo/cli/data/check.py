@@ -61,4 +61,4 @@ def _print(found: Findings) -> None:
     splits = ", ".join(f"{name or 'no split'} {count}" for name, count in found.splits.items())
     wrong = sum(finding.severity != "note" for finding in found.findings)
     verdict = "no problems" if found.ok else f"{counted(wrong, 'finding')}, {counted(len(found.findings) - wrong, 'note')}"
-    print(f"{found.data}: {found.pictures} images ({splits}): {verdict}", file=sys.stderr)
+    print(f"{found.data}: {found.pictures} images{f' ({splits})' if splits else ''}: {verdict}", file=sys.stderr)
