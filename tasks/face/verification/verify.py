@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from zoo.errors import InputError
@@ -67,7 +68,7 @@ def _one(model: Model, source: Source, detector: object, faces: str) -> Faces:
     """Return the one face of a photo."""
     found = list(predict(model, source, detector=detector, faces="all" if faces == "one" else faces))
     if len(found) != 1:
-        raise InputError(f"{source} holds {len(found)} images; expected one")
+        raise InputError(f"{source if isinstance(source, str | Path) else 'the source'} holds {len(found)} images; expected one")
     (photo,) = found
     assert isinstance(photo, Faces), "not a face model"
     if len(photo) == 0:

@@ -83,7 +83,8 @@ def test_batches_and_names(tmp_path: Path) -> None:
     assert keys(png()) == ["image"]
     path = tmp_path / "red.png"
     path.write_bytes(png())
-    assert keys(path.open("rb")) == keys(Image.open(path)) == [str(path)]
+    with path.open("rb") as file, Image.open(path) as image:
+        assert keys(file) == keys(image) == [str(path)]
     assert keys({"image": RED, "key": "mine"}) == ["mine"]
     assert keys(path for _ in range(2)) == [str(path)] * 2
 
@@ -92,7 +93,8 @@ def test_an_opened_photo_is_turned_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[274] = 6
     Image.fromarray(RED).save(tmp_path / "x.png", exif=exif)
-    (frame,) = Reading()(Image.open(tmp_path / "x.png"))
+    with Image.open(tmp_path / "x.png") as image:
+        (frame,) = Reading()(image)
     np.testing.assert_array_equal(frame.image, np.rot90(RED, -1))
 
 
@@ -101,12 +103,13 @@ def test_limits_and_damage(tmp_path: Path) -> None:
     for source in (png(), Image.fromarray(RED), io.BytesIO(png())):
         with pytest.raises(ImageError, match="is too large: 48×32 pixels, the limit is 1000"):
             Reading(max_pixels=1000)(source)
-    for source in (Image.open(tmp_path / "cut.png"), png()[:-40]):
-        with pytest.raises(ImageError, match=r"(cut\.png|image): (can't be decoded|is cut short)"):
-            Reading()(source)
-        reading = Reading(skip=True)
-        assert reading([source, RED])[0].key == "array 1"
-        assert len(reading.faults) == 1
+    with Image.open(tmp_path / "cut.png") as image:
+        for source in (image, png()[:-40]):
+            with pytest.raises(ImageError, match=r"(cut\.png|image): (can't be decoded|is cut short)"):
+                Reading()(source)
+            reading = Reading(skip=True)
+            assert reading([source, RED])[0].key == "array 1"
+            assert len(reading.faults) == 1
 
 
 @pytest.mark.parametrize(
