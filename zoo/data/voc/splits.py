@@ -9,7 +9,7 @@ from pathlib import Path
 
 from zoo.data.folders import Folders, listed
 from zoo.data.formats import DataRef
-from zoo.data.lists import read_lines
+from zoo.data.lists import read_lines, unquoted
 from zoo.data.moved import tails
 from zoo.data.names import nfc
 from zoo.data.splits import match_split, split_kind
@@ -26,9 +26,9 @@ _PAIR = re.compile(r"\S.*\s(\S.*\.xml)$", re.IGNORECASE)
 # VOC's lists of a class have a second column, 1 or -1, others have several; some lists contain both the image and the annotation file
 _READINGS: tuple[Callable[[str], str], ...] = (
     lambda line: line,
-    lambda line: _COLUMN.sub("", line),
-    lambda line: _COLUMNS.sub("", line),
-    lambda line: pair[1] if (pair := _PAIR.fullmatch(line)) else line,
+    lambda line: unquoted(_COLUMN.sub("", line)),
+    lambda line: unquoted(_COLUMNS.sub("", line)),
+    lambda line: unquoted(pair[1]) if (pair := _PAIR.fullmatch(line)) else line,
 )
 
 

@@ -23,7 +23,7 @@ def found(keys: list[str], lines: list[str]) -> list[list[str]]:
     (["Annotations/a.xml", "Annotations/b.xml"], ["a.jpg", "b.XML"], ["Annotations/a.xml", "Annotations/b.xml"]),
     (["Annotations/a.xml", "Annotations/a.b.xml"], ["a.b", "a.b.png"], ["Annotations/a.b.xml"] * 2),
     # VOC's lists of a class, of names with spaces, too; Oxford's lists
-    (["Annotations/a.xml", "Annotations/b c.xml"], ["b c  1", "a -1"], ["Annotations/b c.xml", "Annotations/a.xml"]),
+    (["Annotations/a.xml", "Annotations/b c.xml"], ['"b c"  1', "a -1"], ["Annotations/b c.xml", "Annotations/a.xml"]),
     (["Annotations/leaf.xml", "Annotations/leaf 1.xml"], ["leaf 1", "leaf 1 -1"], ["Annotations/leaf.xml", "Annotations/leaf 1.xml"]),
     (["Annotations/leaf 0.xml", "Annotations/leaf 1.xml"], ["leaf 0", "leaf 1"], ["Annotations/leaf 0.xml", "Annotations/leaf 1.xml"]),
     (["annotations/xmls/cat_1.xml"], ["cat_1 1 1 2"], ["annotations/xmls/cat_1.xml"]),
