@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,7 +168,7 @@ def peek(path: Path | str) -> Header | None:
                     return None
             if head.startswith((b"II", b"MM")):  # the directory of a TIFF may stand behind gigabytes of pixels
                 with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                    return headers.parse(mapped, whole=False)
+                    return headers.parse(cast(bytes, mapped), whole=False)  # TIFFs are read by offset only
             return headers.parse(head + file.readall(), whole=False)
     except (OSError, Flaw):
         return None

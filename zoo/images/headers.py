@@ -133,7 +133,7 @@ def webp_padding(data: bytes) -> int:
     while at + 8 <= len(data):
         (length,) = struct.unpack_from("<I", data, at + 4)
         if at + 8 + length == len(data):
-            return length & 1
+            return int(length) & 1
         at += 8 + length + (length & 1)
     return 0
 

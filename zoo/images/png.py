@@ -43,4 +43,4 @@ def has_all_rows(data: bytes) -> bool:
             at += 12 + length
     except (zlib.error, struct.error):
         return False
-    return count >= wanted
+    return bool(count >= wanted)

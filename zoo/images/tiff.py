@@ -11,6 +11,7 @@ from __future__ import annotations
 import operator
 import struct
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,10 +96,10 @@ def bands_of(grey: Sequence[NDArray[np.generic]], data: bytes, bands: Sequence[i
     tags = directory(data)
     if tags.get(PLANAR, 1) == 2:
         return np.stack(grey, axis=2)
-    stored = grey[0].reshape(grey[0].shape[0], -1, tags.get(SAMPLES, 1))[..., list(bands)]
+    stored: NDArray[Any] = grey[0].reshape(grey[0].shape[0], -1, tags.get(SAMPLES, 1))[..., list(bands)]
     if tags.get(PREDICTOR, 1) == 2:
-        width = stored.shape[1]
-        tile = tags.get(TILE_WIDTH, width)
+        width = int(stored.shape[1])
+        tile = tags.get(TILE_WIDTH) or width
         parts = [np.cumsum(stored[:, at : at + tile], axis=1, dtype=stored.dtype) for at in range(0, width, tile)]
         return np.concatenate(parts, axis=1)
     return stored
@@ -130,8 +131,8 @@ def _grey_file(data: bytes, tags: Mapping[int, int], factor: int, band: int = 0,
         if tag in _CHUNKS:
             count, size = total // bands, 2 if kind == "H" else 4
             at = place + band * count * size
-            value = data[at : at + count * size].ljust(4, b"\0") if count * size <= 4 else struct.pack(f"{order}I", at)
-            entries[tag] = struct.pack(f"{order}HHI", tag, 3 if kind == "H" else 4, count) + value
+            stored = data[at : at + count * size].ljust(4, b"\0") if count * size <= 4 else struct.pack(f"{order}I", at)
+            entries[tag] = struct.pack(f"{order}HHI", tag, 3 if kind == "H" else 4, count) + stored
     body = struct.pack(f"{order}H", len(entries)) + b"".join(entries[tag] for tag in sorted(entries)) + bytes(4)
     padding = bytes(len(data) % 2)  # directories start at an even offset
     return data[:4] + struct.pack(f"{order}I", len(data) + len(padding)) + data[8:] + padding + body

@@ -117,9 +117,12 @@ def _pixels(source: Any, name: str, reader: FrameReader) -> tuple[Iterator[Job[M
     except ImageError as error:
         if reader.on_error == "raise":
             raise
-        fault = Fault(error.key, error.reason, whole=True, kind=error.kind)
-        return iter([Job(lambda: fault)]), 1
+        return iter([_lost(Fault(error.key, error.reason, whole=True, kind=error.kind))]), 1
     return iter([Job(partial(reader.frame, image, key)) for image, key in found]), len(found)
+
+
+def _lost(fault: Fault) -> Job[Made]:
+    return Job(lambda: fault)
 
 
 def _encoded(source: Any, name: str, reader: FrameReader) -> tuple[Iterator[Job[Made]], int]:
@@ -192,7 +195,7 @@ def _folder(path: Path, reader: FrameReader) -> tuple[Iterator[Job[Made]], int]:
         suffixes = ", ".join(decoding.SUFFIXES)
         raise DataError(f"{path} contains no images (files ending in {suffixes}) and no videos", folders.faults)
     jobs, total = _files(files, reader)
-    return chain((Job(lambda fault=fault: fault) for fault in folders.faults), jobs), total
+    return chain(map(_lost, folders.faults), jobs), total
 
 
 def _matches(pattern: Path, reader: FrameReader) -> tuple[Iterator[Job[Made]], int]:
@@ -227,7 +230,7 @@ def _listed(file: Path, reader: FrameReader) -> tuple[Iterator[Job[Made]], int]:
     if not places:
         raise DataError(f"{file} lists no files; expected one path per line", faults)
     jobs, total = _places(places, reader)
-    return chain((Job(lambda fault=fault: fault) for fault in faults), jobs), total
+    return chain(map(_lost, faults), jobs), total
 
 
 def _places(places: Sequence[str | Path], reader: FrameReader) -> tuple[Iterator[Job[Made]], int]:
@@ -261,7 +264,6 @@ def _opened(files: Sequence[Path], reader: FrameReader) -> Iterator[Job[Made]]:
         except DataError as error:
             if reader.on_error == "raise":
                 raise
-            fault = Fault(name, str(error).removeprefix(name).lstrip(": "), whole=True, kind="unreadable")
-            yield Job(lambda fault=fault: fault)
+            yield _lost(Fault(name, str(error).removeprefix(name).lstrip(": "), whole=True, kind="unreadable"))
         else:
             yield from (Job(partial(reader.attempt, name, job.run), job.early) for job in jobs)

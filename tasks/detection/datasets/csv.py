@@ -14,7 +14,7 @@ from zoo.data.folders import PictureRoot
 from zoo.data.formats import DataRef, Scheme, finish
 from zoo.errors import Box, Fault, Flaw, ImageError
 from zoo.images import decoding
-from zoo.images.headers import Header
+from zoo.images.header import Header
 from zoo.tasks.detection.data.frames import Annotated, Frames, Size, find_frames
 from zoo.tasks.detection.data.targets import area_of, checked_box, keep_classes, target_of
 from zoo.tasks.detection.datasets import SCHEMES

@@ -68,7 +68,8 @@ def _one(model: Model, source: Source, detector: object, faces: str) -> Faces:
     """Return the one face of a photo."""
     found = list(predict(model, source, detector=detector, faces="all" if faces == "one" else faces))
     if len(found) != 1:
-        raise InputError(f"{source if isinstance(source, str | Path) else 'the source'} holds {len(found)} images; expected one")
+        name = str(source) if isinstance(source, str | Path) else "the source"
+        raise InputError(f"{name} holds {len(found)} images; expected one")
     (photo,) = found
     assert isinstance(photo, Faces), "not a face model"
     if len(photo) == 0:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.listening import Listening
 from tests.pictures import COLOURS, cut_short, picture, write_picture, write_video
 from zoo.errors import DataError, Fault, ImageError, InputError
 from zoo.images.decoding import Decoding
@@ -20,7 +21,7 @@ from zoo.models.builder import build
 from zoo.models.model import Model
 from zoo.prediction.predict import predict
 from zoo.prediction.sources import Frame, FrameReader, open_source
-from zoo.system.progress import Progress
+from zoo.tasks.classification.predictions import Classification
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -192,7 +193,12 @@ class Live:
 )
 def test_live_sources_are_not_read_ahead(source: Any, opened: object, early: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[Live] = []
-    monkeypatch.setattr(cv2, "VideoCapture", lambda name: made.append(Live(name)) or made[-1])
+
+    def capture(name: object) -> Live:
+        made.append(Live(name))
+        return made[-1]
+
+    monkeypatch.setattr(cv2, "VideoCapture", capture)
     jobs, total = open_source(source, FrameReader(Decoding(), "raise", None))
     assert [(job.early, job.run() is not None) for job in jobs] == [(early, True)] * 3 + [(early, False)]
     assert (made[0].source, total) == (opened, 0)
@@ -211,12 +217,11 @@ def test_what_is_left_out_of_a_tiff_is_reported(tmp_path: Path) -> None:
     pages = [Image.new("RGB", (48, 32), colour) for colour in (RED, GREEN)]
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
     model = build("resnet20", classes=["a", "b"])
-    said: list[str] = []
-    progress = Progress(enabled=False)
-    progress.say = said.append  # type: ignore[method-assign]
-    (found,) = predict(model, tmp_path / "a.tif", progress=progress)
+    listening = Listening()
+    (found,) = predict(model, tmp_path / "a.tif", progress=listening)
+    assert isinstance(found, Classification)
     assert found.image[0, 0].tolist() == list(RED)
-    assert said == [f"an image has several frames or pages, of which the first is read: 1 image, such as {tmp_path}/a.tif"]
+    assert listening.lines == [f"an image has several frames or pages, of which the first is read: 1 image, such as {tmp_path}/a.tif"]
 
 
 def test_standard_input_on_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -253,4 +258,6 @@ def test_frames_are_predicted_as_images_are(model: Model, tmp_path: Path) -> Non
     path = animation(tmp_path / "a.gif", "GIF")
     images = [np.full((32, 48, 3), colour, np.uint8) for colour in COLOURS.values()]
     for found, expected in zip(predict(model, path, batch_size=2), predict(model, images, batch_size=2), strict=True):
+        assert isinstance(found, Classification)
+        assert isinstance(expected, Classification)
         np.testing.assert_array_equal(found.probabilities, expected.probabilities)
