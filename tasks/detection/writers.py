@@ -18,7 +18,8 @@ from zoo.images.decoding import size
 from zoo.registry import Registry
 from zoo.system.files import write_text
 from zoo.tasks.detection.data.targets import Target, as_target
-from zoo.tasks.detection.data.yolo.layout import SPLITS, fractions
+from zoo.tasks.detection.data.yolo.description import SPLITS
+from zoo.tasks.detection.data.yolo.lines import fractions
 
 _TABLE = "annotations.csv"
 _SIDES = ("xmin", "ymin", "xmax", "ymax")

@@ -12,13 +12,14 @@ from xml.etree.ElementTree import Element, tostring
 
 from zoo.curation.check.examination import Examination
 from zoo.curation.check.pictures import Facts
+from zoo.data.classes import FILE as CLASSES
 from zoo.data.folders import Folders
 from zoo.data.moved import tails
 from zoo.data.names import nfc
 from zoo.data.voc.folder import Annotation, VocFolder
 from zoo.data.voc.splits import find_lists, read_list
-from zoo.errors import Box
-from zoo.system.files import write_text
+from zoo.errors import Box, InputError
+from zoo.system.files import read_text, write_text
 
 
 @dataclass(frozen=True)
@@ -211,15 +212,25 @@ def write_yolo(examination: Examination, out: Path) -> Iterator[Change]:
     # an image that can't be read in one split counts as unreadable
     pairs = sorted(zip(examination.opened.items, examination.facts, strict=True), key=lambda pair: bool(pair[1].fault))
     faults = {nfc(item.record.path.stem): fact.fault for item, fact in pairs if item.record.path is not None}
-    files = (Path(path) for path in Folders(root, examination.opened.links).files(root) if path.endswith(".txt"))
-    for file in sorted(path for path in files if "labels" in path.relative_to(root).parts[:-1]):
+    refused = {fault.key for fault in examination.opened.faults}
+    lost = {nfc(Path(key).stem) for key in refused}
+    files = [Path(path) for path in Folders(root, examination.opened.links).files(root) if path.lower().endswith(".txt")]
+    files = [file for file in files if file.name != CLASSES]
+    apart = [file for file in files if any(part.lower().startswith("label") for part in file.relative_to(root).parts[:-1])]
+    written = apart or [file for file in files if nfc(file.stem) in faults or nfc(file.stem) in lost]  # otherwise beside the images
+    if not written:
+        raise InputError(f"--fix found no label files in {root}; pass the folder that contains them")
+    for file in sorted(written):
         name = file.relative_to(root).as_posix()
         if fault := faults.get(nfc(file.stem), "its image is missing or can't be read"):
             yield Change("removed", name, "", fault)
             continue
         lines: list[str] = []
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-            kept, change = _clean_line(line, count, lines)
+        for number, line in enumerate(read_text(file).splitlines(), start=1):
+            plain = len(line.split()) == 5 or any(f"{tail} line {number}" in refused for tail in tails(name))
+            kept, change = _clean_line(line, count, lines) if plain else (line.strip(), "")
+            if not plain and kept in lines:
+                kept, change = "", "duplicate"
             if kept:
                 lines.append(kept)
             if change:

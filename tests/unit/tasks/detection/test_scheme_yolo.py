@@ -12,7 +12,7 @@ from tests.pictures import picture, write_picture
 from zoo.data.dataset import Dataset, OnError
 from zoo.data.formats import open_data
 from zoo.errors import DataError, InputError
-from zoo.tasks.detection.data.yolo.layout import label_key
+from zoo.tasks.detection.data.yolo.labels import label_key
 from zoo.tasks.detection.datasets import SCHEMES
 
 YAML = "path: .\ntrain: images/train\nval: images/val\nnames:\n  0: cat\n  1: dog\n"
@@ -81,12 +81,12 @@ def test_variants_of_the_yaml(folder: Path, yaml: str) -> None:
 
 
 def test_a_yaml_elsewhere_takes_root(folder: Path) -> None:
-    (folder.parent / "coco.yaml").write_text(YAML.replace("path: .", "path: ../datasets/data"))
-    with pytest.raises(
-        DataError, match=r"path is '\.\./datasets/data', which is not a folder inside the folder of this file.*\?root=FOLDER"
-    ):
-        opened(f"yolo:{folder.parent / 'coco.yaml'}?split=val")
-    assert len(opened(f"yolo:{folder.parent / 'coco.yaml'}?split=val&root={folder}")) == 1
+    yaml = folder.parent / "deep/er/coco.yaml"
+    yaml.parent.mkdir(parents=True)
+    yaml.write_text(YAML.replace("path: .", "path: ../datasets/data"))
+    with pytest.raises(DataError, match=r"path is '\.\./datasets/data', which is not a folder\. .*\?root=FOLDER"):
+        opened(f"yolo:{yaml}?split=val")
+    assert opened(f"yolo:{yaml}?split=val&root={folder}").keys == ("images/val/c.png",)
 
 
 def test_bare_folders(folder: Path) -> None:
@@ -115,7 +115,8 @@ def test_bare_paths_are_recognised(folder: Path) -> None:
     assert "recognised as yolo, because it is a YAML file with names and train, val or test" in said[1]
     (folder / "data.yaml").unlink()
     opened(f"{folder}?split=val", say=said.append)
-    assert "because it has a folder images and text files in labels" in said[2]
+    assert "because it has images and YOLO's text files" in said[2]
+    assert "no file names the classes" in said[3]
     (folder / "x.yaml").write_text(": :\n- [")
     for name in ("x.yaml", "images"):
         with pytest.raises(InputError, match="no data format"):
@@ -144,8 +145,18 @@ def test_where_labels_lie(key: str, labels: str) -> None:
         ("nan .5 .5 .1 .1", "the class is nan; expected"),
         ("cat .5 .5 .1 .1", "is 'cat .5 .5 .1 .1'; expected five numbers"),
         ("0 .5 .5 .1", "has 4 values; expected class cx cy w h$"),
-        ("0 .5 .5 .1 .1 .9", "has 6 values; expected class cx cy w h$"),
-        ("0 .1 .1 .2 .1 .2 .2", "has 7 values; .* segmentation polygon"),
+        ("0 .5 .5 .1 .1 45", "has 6 values, and the last is 45; expected a confidence from 0 to 1$"),
+        ("0 .5 .5 .1 .1 nan", "the last is nan; expected a confidence"),
+        ("0 .5 .5 .1 .1 cat", "expected numbers, class cx cy w h or class x1 y1 x2 y2 x3 y3"),
+        ("0 .1 .1 .2 .1 .2 .2 7", "has 8 values, and the last is 7; expected a confidence"),
+        ("0 .1 .1 .2 .1 .2 2", r"the points are \.1 \.1 \.2 \.1 \.2 2; expected fractions"),
+        ("0 .1 .1 .2 .1 .2 20", "the points are .*; expected fractions"),
+        ("0 .1 .1 .2 .1 .2 nan", "the points are .*; expected fractions"),
+        ("0 .1 .1 .2 .1 .3 .1", "has no area"),
+        ("1 2 9 2 9 8 2 8 cow 0", "the class is 'cow'; expected one of cat, dog"),
+        ("1 x 9 2 9 8 2 8 dog 0", "expected x1 y1 x2 y2 x3 y3 x4 y4 class difficult"),
+        ("1 inf 9 2 9 8 2 8 dog", "expected finite numbers"),
+        ("1 2 900 2 900 8 2 8 dog", "lies outside the image"),
         ("0 150 60 20 10", "cx cy w h are 150 60 20 10; expected fractions of the image, from 0 to 1"),
         ("0 .5 -.1 .1 .1", r"cx cy w h are \.5 -\.1 \.1 \.1; expected fractions"),
         ("0 .5 .5 nan .1", "expected fractions"),
@@ -168,13 +179,14 @@ def test_wrong_lines_are_named(folder: Path, line: str, fault: str) -> None:
 
 def test_files_that_do_not_fit_together(folder: Path) -> None:
     (folder / "labels/train/z.txt").write_text("")
-    (folder / "labels/train/b.txt").write_bytes(b"\xff\xfe")
+    (folder / "labels/train/b.txt").write_bytes(b"\xff")
     (folder / "images/train/broken.png").write_bytes(b"no")
     with pytest.raises(DataError, match="3 errors") as caught:
         opened(f"yolo:{folder}?split=train")
     reasons = {fault.key: fault.reason for fault in caught.value.faults}
     assert reasons["labels/train/z.txt"] == "labels without an image"
-    assert reasons["labels/train/b.txt"].startswith("the labels can't be read: 'utf-8' codec")
+    assert reasons["labels/train/b.txt"].startswith("the labels can't be read: ")
+    assert "b.txt is not valid UTF-8 (invalid start byte at byte 0); save it as UTF-8" in reasons["labels/train/b.txt"]
     assert "images/train/broken.png" in reasons
 
 
@@ -214,7 +226,9 @@ def test_nothing_outside_the_folder_is_read(folder: Path) -> None:
         ("train: /etc\nnames: [cat]", "train is '/etc', which is neither a folder nor"),
         ("train: 7\nnames: [cat]", "train is 7; expected a folder"),
         ("train: images\nnames: [cat]\npath: 7", "path is 7; expected a folder"),
-        ("train: images\nnames: [cat]\npath: /etc", "path is '/etc', which is not a folder inside the folder of this file"),
+        ("train: images/none\nnames: [cat]\npath: /etc", "train is 'images/none', which is neither a folder nor a .txt list inside /etc"),
+        ("train: images\nnames: [cat]\nkpt_shape: [3]", r"kpt_shape is \[3\]; expected \[number of keypoints, 2 or 3\]"),
+        ("train: images\nnc: many", "nc is many; expected a number of classes, from 1 to 100,000"),
         ("a: " + "b" * 1_000_001, r"is larger than 1,000,000 bytes"),
         ("[" * 5000, "is not valid YAML"),
     ],
