@@ -22,7 +22,7 @@ from zoo.data.formats import open_data
 from zoo.errors import DataError, InputError
 from zoo.registry import natural_key
 from zoo.task.contract import get_task
-from zoo.tasks.detection.data.yolo.layout import corners, fractions
+from zoo.tasks.detection.data.yolo.lines import corners, fractions
 
 DETECTION, CLASSIFICATION = get_task("detection"), get_task("classification")
 BOXES = ("coco", "voc", "yolo", "csv")
