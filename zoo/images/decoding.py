@@ -147,10 +147,10 @@ def size(path: Path | str) -> tuple[int, int]:
     return header(path).size_hw
 
 
-def upright(image: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Return an image or mask [H, W, …] turned as an EXIF orientation (1 to 8) declares."""
-    turned: NDArray[Any] = _TURNS[orientation](image)
-    return turned
+def upright(mask: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Return a mask [H, W] turned as an EXIF orientation (1 to 8) declares."""
+    turned: NDArray[Any] = _TURNS[orientation](mask[..., None])
+    return turned[..., 0]
 
 
 _HEAD = 1 << 16  # bytes; more are read of few files: an EXIF block has up to 64 KiB
@@ -254,8 +254,10 @@ def _rgb(image: NDArray[np.generic], header: Header) -> Image:
     pixels: Image = samples.astype(np.uint8, copy=False)
     if pixels.ndim == 2:
         return np.repeat(pixels[..., None], 3, axis=2)
-    if pixels.shape[2] in (1, 3):
-        return np.repeat(pixels, 3 // pixels.shape[2], axis=2)
+    if pixels.shape[2] == 3:
+        return pixels
+    if pixels.shape[2] == 1:
+        return np.repeat(pixels, 3, axis=2)
     return over_white(pixels, header.premultiplied)
 
 

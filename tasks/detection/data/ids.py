@@ -43,7 +43,7 @@ class Ids:
         if not self._matched:
             return []
         given = self._matched[0]
-        places = counted(len(self._matched), "annotation")
+        places = counted(len(self._matched), "entry", "entries")
         return [f"{self._name} is {_kind(given)} in {places}, such as {given!r}, but not in {self._of}: it was matched as text"]
 
 

@@ -26,6 +26,7 @@ from zoo.system.files import write_text
 from zoo.system.memory import no_collector
 from zoo.task.answers import AnswerFiles
 from zoo.tasks.detection.data.coco import NumberedDataset, are_four_numbers
+from zoo.tasks.detection.data.ids import Ids
 
 SUFFIXES = (".json",)
 _NEEDED = ("image_id", "category_id", "bbox", "score")
@@ -60,6 +61,8 @@ def read(path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, An
                 passed_over += 1
     if faults:
         raise DataError(f"{path}: {len(faults)} invalid entries in the predictions (entries are counted from 0):", faults)
+    for note in (*names.image_ids.notes, *names.category_ids.notes):
+        _LOG.warning("%s: %s", path, note)
     if passed_over:
         _LOG.warning(
             "%s: %d detections belong to images or classes that are excluded from this dataset; they are not scored", path, passed_over
@@ -95,6 +98,8 @@ class _Names:
 
     pictures: Mapping[Any, str]  # image key by id or name
     labels: Mapping[Any, int | None]  # class index by id or name; None if the class is excluded from the dataset
+    image_ids: Ids
+    category_ids: Ids
 
     @classmethod
     def of(cls, dataset: Dataset, classes: tuple[str, ...]) -> _Names:
@@ -105,7 +110,8 @@ class _Names:
         label = {name: index for index, name in enumerate(classes)}
         by_name: dict[Any, int | None] = {name: label.get(name) for name in (*categories.values(), *classes)}
         by_id: dict[Any, int | None] = {identity: label.get(name) for identity, name in categories.items()}
-        return cls({**short, **{key: key for key in keys}, **pictures}, {**by_name, **by_id})
+        names, labels = {**short, **{key: key for key in keys}, **pictures}, {**by_name, **by_id}
+        return cls(names, labels, Ids("image_id", names, "the dataset"), Ids("category_id", labels, "the dataset"))
 
     def checked(self, entry: Any) -> tuple[str, int | None, tuple[float, ...]]:
         """Return an entry's image key, its class index (None if excluded), and (left, top, right, bottom, score), or raise a `Flaw`."""
@@ -113,9 +119,11 @@ class _Names:
         if missing:
             raise Flaw(f"has no {' and no '.join(missing)}; expected {', '.join(_NEEDED)}")
         picture, category, box, score = (nfc(entry[name]) if isinstance(entry[name], str) else entry[name] for name in _NEEDED)
-        if not _is_name(picture) or picture not in self.pictures:
+        image_id = self.image_ids.find(picture) if _is_name(picture) else None
+        if image_id is None:
             raise Flaw(f"image_id is {picture!r}; the dataset has no such image")
-        if not _is_name(category) or category not in self.labels:
+        category_id = self.category_ids.find(category) if _is_name(category) else None
+        if category_id is None:
             known = ", ".join(str(name) for name in list(self.labels)[:8]) + ", …" * (len(self.labels) > 8)
             raise Flaw(f"category_id is {category!r}; the dataset has no such class. Its classes are {known}")
         if not are_four_numbers(box):
@@ -124,11 +132,11 @@ class _Names:
             raise Flaw(f"bbox is {box!r}; expected x, y, width and height, with width and height of 0 or more")
         if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
             raise Flaw(f"score is {score!r}; expected a finite number")
-        return self.pictures[picture], self.labels[category], (box[0], box[1], box[0] + box[2], box[1] + box[3], score)
+        return self.pictures[image_id], self.labels[category_id], (box[0], box[1], box[0] + box[2], box[1] + box[3], score)
 
 
 def _is_name(value: Any) -> bool:
-    return isinstance(value, int | str) and not isinstance(value, bool)
+    return isinstance(value, int | str | float) and not isinstance(value, bool)
 
 
 def _numbers(dataset: Dataset) -> tuple[Mapping[Any, str], Mapping[Any, str]]:
