@@ -19,12 +19,16 @@ _EXPECTED = "expected RGB [H, W, 3], grey [H, W] or RGBA [H, W, 4]; uint8 0–25
 
 
 def is_encoded(item: object) -> bool:
-    """Return whether an object is the content of an image file, or an open file."""
-    return isinstance(item, bytes | bytearray | memoryview) or (hasattr(item, "read") and not isinstance(item, Tensor | PILImage.Image))
+    """Return whether an object is the content of an image file, also as an array or tensor of bytes, or an open file."""
+    if isinstance(item, np.ndarray | Tensor):
+        return item.ndim == 1 and item.dtype in (np.uint8, torch.uint8)
+    return isinstance(item, bytes | bytearray | memoryview) or (hasattr(item, "read") and not isinstance(item, PILImage.Image))
 
 
 def encoded(item: Any, name: str) -> tuple[bytes, str]:
     """Return the bytes of an encoded image, and a name: that of the open file, or else `name`."""
+    if isinstance(item, np.ndarray | Tensor):
+        return np.asarray(item).tobytes(), name
     if isinstance(item, bytes | bytearray | memoryview):
         return bytes(item), name
     data, path = item.read(), getattr(item, "name", None)

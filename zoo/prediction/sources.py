@@ -98,11 +98,11 @@ def open_source(source: Source, reader: FrameReader, number: str = "") -> tuple[
     if isinstance(source, Dataset):
         chosen = source.decoding(reader.decoding)
         return (Job(partial(reader.load, record.key, partial(record.picture, chosen))) for record in source.records), len(source)
+    if memory.is_encoded(source):
+        return _encoded(source, "image" + number, reader)
     if memory.is_pixels(source):
         kind = "image" if isinstance(source, PILImage.Image) else "tensor" if isinstance(source, Tensor) else "array"
         return _pixels(source, kind + number, reader)
-    if memory.is_encoded(source):
-        return _encoded(source, "image" + number, reader)
     if (sample := memory.sample(source)) is not None:
         return _pixels(*sample, reader)
     if not isinstance(source, Iterable):

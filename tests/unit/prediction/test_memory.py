@@ -58,6 +58,8 @@ def png(image: Any = RED) -> bytes:
         (png(), RED),
         (bytearray(png()), RED),
         (memoryview(png()), RED),
+        (np.frombuffer(png(), np.uint8), RED),
+        (torch.frombuffer(bytearray(png()), dtype=torch.uint8), RED),
         (io.BytesIO(png()), RED),
         (SimpleNamespace(image=RED, key="mine"), RED),
         ({"image": Image.fromarray(RED), "key": "mine", "target": 3}, RED),

@@ -112,7 +112,7 @@ def test_an_unreadable_picture_stops_or_is_listed(model: Model, tmp_path: Path) 
         (None, "the source is a NoneType"),
         ([3.5], "the source is a float"),
         (np.zeros((4, 4, 2)), r"array is float64 of shape \(4, 4, 2\); expected RGB \[H, W, 3\], grey \[H, W\] or RGBA"),
-        ([np.zeros(4, np.uint8)], r"array 0 is uint8 of shape \(4,\)"),
+        ([np.zeros(4, np.int32)], r"array 0 is int32 of shape \(4,\)"),
     ],
 )
 def test_what_is_no_source(model: Model, source: Any, message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,23 @@ def test_live_sources_are_not_read_ahead(source: Any, opened: object, early: boo
     jobs, total = open_source(source, FrameReader(Decoding(), "raise", None))
     assert [(job.early, job.run() is not None) for job in jobs] == [(early, True)] * 3 + [(early, False)]
     assert (made[0].source, total) == (opened, 0)
+
+
+def test_a_film_of_a_phone_held_upright_is_upright(tmp_path: Path) -> None:
+    """The rotation is metadata of the track: a matrix of 3 × 3 fixed-point numbers."""
+    path = tmp_path / "a.mp4"
+    film = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 5, (128, 96))
+    frame = np.zeros((96, 128, 3), np.uint8)
+    frame[:24] = (0, 0, 255)  # red at the top of the stored frame, in OpenCV's order
+    film.write(frame)
+    film.release()
+    data = bytearray(path.read_bytes())
+    at = data.find(b"tkhd") + 44
+    data[at : at + 36] = struct.pack(">9i", 0, 0x10000, 0, -0x10000, 0, 0, 96 << 16, 0, 0x40000000)  # a quarter turn clockwise
+    path.write_bytes(data)
+    (upright,) = Reading(max_pixels=100_000)(path)
+    assert upright.image.shape == (128, 96, 3)
+    assert upright.image[64, 90, 0] > 200 > 50 > upright.image[64, 6, 0]
 
 
 def test_bands_of_paths(tmp_path: Path) -> None:
