@@ -20,6 +20,7 @@ from zoo.data.voc.folder import Annotation, VocFolder, find_annotation, text
 from zoo.data.voc.splits import choose, split_names
 from zoo.errors import Box, DataError, Fault, Flaw, ImageError
 from zoo.images import decoding
+from zoo.system.wording import counted
 from zoo.tasks.detection.data.frames import Annotated, Frame, find_frames
 from zoo.tasks.detection.data.targets import Labelled, area_of, checked_box, keep_classes, target_of
 from zoo.tasks.detection.datasets import SCHEMES
@@ -65,6 +66,7 @@ class _Reader:
     folder: VocFolder
     faults: list[Fault]
     notes: list[str] = field(default_factory=list)
+    enclosed: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Collect the class names of all annotations, even of those outside the selected split, because they cover the whole dataset."""
@@ -89,6 +91,9 @@ class _Reader:
                 continue
             target = target_of(list(self._objects(found[key], frames.of(image))))
             records.append(Record(image.key, image.path, target, frames.size_hw(image)))
+        if self.enclosed:
+            shown = f"{counted(len(self.enclosed), 'object')} without bndbox, such as in {self.enclosed[0]}"
+            self.notes.append(f"{shown}: their boxes enclose their rotated boxes or polygons")
         return records
 
     def _image(self, annotation: Annotation) -> Annotated | None:
@@ -117,6 +122,8 @@ class _Reader:
                 place = f"object {number}"
                 self.faults.append(flaw.at(annotation.key, place, before=f"{place} ({name or '?'}): "))
             else:
+                if entry.find("bndbox") is None:
+                    self.enclosed.append(annotation.key)
                 yield box, self.label[nfc(name)], text(entry, "iscrowd") == "1", text(entry, "difficult") == "1", area
 
 
@@ -138,6 +145,8 @@ def _boxes_of(annotations: Mapping[str, Annotation], keys: Collection[str]) -> I
 def _box(entry: Element, name: str, size_hw: tuple[float, float]) -> Box:
     if not name:
         raise Flaw("the object has no name", "unknown-label")
+    if entry.find("bndbox") is None and (enclosing := _enclosing(entry)) is not None:
+        return checked_box(enclosing, size_hw)
     values = [text(entry, f"bndbox/{side}") for side in _SIDES]
     try:
         sides = [float(value) for value in values]
@@ -145,6 +154,24 @@ def _box(entry: Element, name: str, size_hw: tuple[float, float]) -> Box:
         shown = ", ".join(f"{side}={value!r}" for side, value in zip(_SIDES, values, strict=True))
         raise Flaw(f"bndbox is {shown}; expected four numbers") from None
     return checked_box(sides, size_hw)
+
+
+def _enclosing(entry: Element) -> Box | None:
+    """Return the box that encloses roLabelImg's rotated box or a polygon; None if the object has neither."""
+    turned, outline = entry.find("robndbox"), entry.find("polygon")
+    try:
+        if turned is not None:
+            cx, cy, width, height, angle = (float(text(turned, name)) for name in ("cx", "cy", "w", "h", "angle"))  # radians
+            x = (abs(width * math.cos(angle)) + abs(height * math.sin(angle))) / 2
+            y = (abs(width * math.sin(angle)) + abs(height * math.cos(angle))) / 2
+            return cx - x, cy - y, cx + x, cy + y
+        if outline is not None:
+            points = [element for element in outline.iter() if element.text and element.text.strip()]
+            xs, ys = ([float(point.text or "") for point in points if point.tag.startswith(axis)] for axis in "xy")
+            return (min(xs), min(ys), max(xs), max(ys)) if xs and ys else None
+    except (ValueError, OverflowError):
+        raise Flaw("the rotated box or polygon isn't made of numbers") from None
+    return None
 
 
 SCHEMES.add("voc", Scheme("voc", open_voc, recognise, options=("frame",), splits=split_names))

@@ -185,6 +185,8 @@ def _clean_voc(tree: Element, name: str, size_hw: tuple[int, int]) -> Iterator[C
     objects = [(parent, entry) for parent in tree.iter() for entry in parent.findall("object")]
     for number, (holder, entry) in enumerate(objects, start=1):
         place, label = f"object {number}", (entry.findtext("name") or "").strip()
+        if label and entry.find("bndbox") is None and any(entry.find(tag) is not None for tag in ("robndbox", "polygon")):
+            continue  # the reader makes their boxes
         sides = [entry.find(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
         try:
             given: Box = tuple(float((side.text if side is not None else None) or "") for side in sides)  # type: ignore[assignment]  # four

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -24,7 +24,7 @@ PICTURES = re.compile(r"jpegimages|(images?|imgs?|pictures?|pics?|photos?|frames
 _OTHERS = re.compile(
     r"segmentation.*|.*masks?|trimaps?|imagesets|.*thumb(nail)?s?", re.IGNORECASE
 )  # they may contain images, but no photos
-_LOOKED = 60  # folders in which a dataset is recognised
+_LOOKED = 60  # folders, and XML files of each, in which a dataset is recognised
 
 
 @dataclass(eq=False)
@@ -242,14 +242,15 @@ def annotation_files(walk: Folders) -> list[Path]:
 
 
 def find_annotation(root: Path) -> Path | None:
-    """Return a VOC annotation file in a folder or two levels of its subfolders, of which the first are searched; None if there is none."""
+    """Return a VOC annotation file in a folder or its subfolders, of which the first are searched; None if there is none."""
     walk, level, looked = Folders(root), [root], 0
-    for _ in range(3):
-        level = sorted(level, key=lambda folder: (ANNOTATIONS.fullmatch(folder.name) is None, folder))[: _LOOKED - looked]
+    while level and looked < _LOOKED:
+        level = sorted(level, key=lambda folder: (not any(map(ANNOTATIONS.fullmatch, folder.relative_to(root).parts)), folder))
+        level = level[: _LOOKED - looked]
         looked += len(level)
         for folder in level:
-            found = next((file for file in walk.files(folder, deep=False) if _is_xml(file)), None)
-            if found is not None and is_annotation_file(found):
+            files = islice(filter(_is_xml, walk.files(folder, deep=False)), _LOOKED)
+            if found := next(filter(is_annotation_file, files), None):
                 return Path(found)
         level = [inner for folder in level for inner in walk.subfolders(folder)]
     return None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.detection_data import annotation, opened, thing, write_voc
+from zoo.cli.main import main
 from zoo.errors import DataError, InputError
 
 
@@ -105,3 +108,30 @@ def test_blood_cells(shared_data: Path) -> None:
     assert {split: len(opened(f"{cells}?split={split}", "skip")) for split in ("train", "val", "trainval", "test")} == {
         "train": 205, "val": 87, "trainval": 292, "test": 72,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("outline", "box"), [
+    ("<robndbox><cx>20</cx><cy>15</cy><w>10</w><h>4</h><angle>0</angle></robndbox>", [15, 13, 25, 17]),
+    ("<robndbox><cx>20</cx><cy>15</cy><w>10</w><h>4</h><angle>1.5707963267948966</angle></robndbox>", [18, 10, 22, 20]),
+    ("<robndbox><cx>20</cx><cy>15</cy><w>10</w><h>10</h><angle>0.7853981633974483</angle></robndbox>",
+     [20 - 50**0.5, 15 - 50**0.5, 20 + 50**0.5, 15 + 50**0.5]),
+    ("<polygon><pt><x>3</x><y>9</y></pt><pt><x>8</x><y>2</y></pt><pt><x>5</x><y>12</y></pt></polygon>", [3, 2, 8, 12]),
+    ("<polygon><x1>3</x1><y1>9</y1><x2>8</x2><y2>2</y2><x3>5</x3><y3>12</y3></polygon>", [3, 2, 8, 12]),
+])  # fmt: skip
+def test_rotated_boxes_and_polygons_of_voc(tmp_path: Path, outline: str, box: list[float]) -> None:
+    data = opened(f"voc:{write_voc(tmp_path, a=annotation(objects=f'<object><name>cat</name>{outline}</object>' + thing()))}")
+    np.testing.assert_allclose(data.records[0].target["boxes"], [box, [1, 2, 11, 22]], rtol=1e-6)
+    assert data.notes == ("1 object without bndbox, such as in Annotations/a.xml: their boxes enclose their rotated boxes or polygons",)
+    main(["data", "check", f"voc:{tmp_path}", "--fix", str(tmp_path / "clean"), "--quiet"])
+    assert outline in (tmp_path / "clean/Annotations/a.xml").read_text()  # which isn't a box to clean
+    shutil.rmtree(tmp_path / "clean")
+    with_box = f"<object><name>cat</name>{outline}<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object>"
+    (tmp_path / "Annotations/a.xml").write_text(annotation(objects=with_box))  # as in Roboflow's exports
+    again = opened(f"voc:{tmp_path}")
+    assert (again.records[0].target["boxes"].tolist(), again.notes) == ([[1, 1, 9, 9]], ())
+
+
+def test_outlines_that_are_no_numbers(tmp_path: Path) -> None:
+    write_voc(tmp_path, a=annotation(objects="<object><name>cat</name><polygon><x1>a</x1><y1>2</y1></polygon></object>"))
+    with pytest.raises(DataError, match=r"a\.xml: object 1 \(cat\): the rotated box or polygon isn't made of numbers"):
+        opened(f"voc:{tmp_path}")
