@@ -26,9 +26,9 @@ _LONGEST = 1333 / 800  # torchvision's limit on the longer side, as a multiple o
 class DetectionOptions:
     """Options of `zoo.build(…, task="detection")`.
 
-    The defaults of the last six options depend on the image size. Above 400 pixels, the head is that of torchvision's
-    `fasterrcnn_resnet50_fpn`. For smaller images, it is a light head, which is several times faster and finds as many objects at that
-    size. Options that are None have these defaults.
+    The defaults of the six options from `fpn_channels` to `anchor_scale` depend on the image size. Above 400 pixels, the head is that of
+    torchvision's `fasterrcnn_resnet50_fpn`. For smaller images, it is a light head, which is several times faster and finds as many objects
+    at that size. Options that are None have these defaults.
 
     Attributes:
         score_threshold: minimum score of a detection; detections with lower scores are dropped.
@@ -48,6 +48,8 @@ class DetectionOptions:
         anchor_scale: side of a square anchor, as a multiple of the stride of its level (mmdetection's `scales`): 8 gives anchors of 32
             pixels at stride 4, as in Lin et al. for images of 800 pixels. Smaller values suit objects that are smaller in the scaled
             image. By default 8, or 4 for images up to 400 pixels.
+        head_version: 1 for the head of torchvision's `fasterrcnn_resnet50_fpn`, 2 for that of `fasterrcnn_resnet50_fpn_v2` (Li et al. 2021,
+            arXiv 2111.11429), with batch-norm in the pyramid, two convolutions in the RPN, and four before the box head's hidden layer.
     """
 
     score_threshold: float = 0.05
@@ -61,6 +63,7 @@ class DetectionOptions:
     proposals: int | None = None
     roi_batch: int | None = None
     anchor_scale: int | None = None
+    head_version: int = 1
 
     def __post_init__(self) -> None:
         for name, value in {"score_threshold": self.score_threshold, "nms_threshold": self.nms_threshold}.items():
@@ -68,6 +71,8 @@ class DetectionOptions:
                 raise InputError(f"detection: {name} is {value}; expected a number from 0 to 1")
         numbers = {option.name: getattr(self, option.name) for option in fields(self) if not option.name.endswith("threshold")}
         check_positive("detection", **{name: value for name, value in numbers.items() if value is not None})
+        if self.head_version not in (1, 2):
+            raise InputError(f"detection: head_version is {self.head_version}; expected 1 or 2")
         if self.image_size is not None and self.max_image_size is not None and self.max_image_size < self.image_size:
             raise InputError(
                 f"detection: max_image_size is {self.max_image_size}; expected a limit on the longer side, "

@@ -53,8 +53,8 @@ class DetectionBuilding(Building):
         return options.settled()
 
     def bound_options(self, made_with: Mapping[str, Any]) -> Sequence[str]:
-        """Return "anchor_scale" if the weights were trained with a known one, because they predict box offsets relative to the anchors."""
-        return ["anchor_scale"] if "anchor_scale" in made_with else []
+        """Return the options that trained weights fix: the anchors, to which predicted offsets are relative, and the head's layers."""
+        return [name for name in ("anchor_scale", "head_version") if name in made_with]
 
     def preprocess(self, native: Preprocess, options: DetectionOptions) -> Preprocess:
         """Return preprocessing that resizes images as torchvision's detectors do and normalises them as the backbone requires.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 import torch
 from torch import nn
@@ -21,7 +23,16 @@ SMALL = [
     "resnext26ts",
     "nf_resnet26",
 ]
-SMALL += ["res2net50_48w_2s", "iresnet18", "inception_resnet_v1", "dlib_resnet29"]
+SMALL += [
+    "cspresnet50",
+    "resnet50_clip",
+    "resnet50_mlp",
+    "tresnet_m",
+    "res2net50_48w_2s",
+    "iresnet18",
+    "inception_resnet_v1",
+    "dlib_resnet29",
+]
 
 
 def check_levels(backbone: Backbone, features: Features, size: int) -> list[str]:
@@ -94,6 +105,26 @@ def test_a_trunk_that_does_not_pad_says_what_it_needs(name: str) -> None:
         backbone(torch.empty(1, 3, least - 1, least - 1, device="meta"))
 
 
+@pytest.mark.parametrize(("name", "sizes"), [("tresnet_m", range(32, 66)), ("cspresnet50", [33, 97])])
+def test_images_of_any_size(name: str, sizes: Iterable[int]) -> None:
+    """TResNet's stem needs sides that are multiples of 4, to which its images are padded."""
+    backbone = BACKBONES[name].create().eval().to("meta")
+    for size in sizes:
+        assert check_levels(backbone, backbone(torch.empty(1, 3, size, size, device="meta")), size) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet50_clip", "resnext26ts", "nf_resnet26", "tresnet_m", "cspresnet50", "resnet18", "legacy_seresnet18", "res2net50d"]
+)
+def test_stages_cover_the_backbone(name: str) -> None:
+    """Every parameter belongs to the stem or to one stage, so that freezing the last stage freezes all layers before the head."""
+    with torch.device("meta"):
+        backbone = BACKBONES[name].create()
+    inside = [id(parameter) for stage in backbone.stages() for module in stage for parameter in module.parameters()]
+    assert sorted(inside) == sorted(map(id, backbone.parameters()))
+    assert all(stage for stage in backbone.stages())
+
+
 def test_a_padded_trunk_covers_the_picture() -> None:
     assert [Level("c5", 8, 32).places(side) for side in (1, 32, 33, 224)] == [1, 1, 2, 7]
 
@@ -105,6 +136,9 @@ def test_the_families_are_there() -> None:
         assert name in names
     assert list_backbones("resnet5[06]") == ["resnet50", "resnet56"]
     assert {"resnet20", "resnet32", "resnet44", "resnet56", "resnet110", "res2net50_26w_4s"} <= set(names)
+    clip = {f"resnet{size}_clip" for size in ("50", "101", "50x4", "50x16", "50x64")}
+    assert {"resnet50_mlp", "tresnet_m", "tresnet_l", "tresnet_xl", "tresnet_v2_l", "cspresnet50", "cspresnext50", *clip} <= set(names)
+    assert len([name for name in names if name.startswith("nf_")]) == 9
     assert {"iresnet18", "iresnet34", "iresnet50", "iresnet100", "inception_resnet_v1", "dlib_resnet29"} <= set(names)
 
 

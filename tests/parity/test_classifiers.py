@@ -42,7 +42,19 @@ def test_torchvision_classifier(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet26d", "resnext50_32x4d", "resnetv2_50", "seresnet18", "res2net50d", "resnest14d", "resnet33ts", "legacy_seresnet18"]
+    "name",
+    [
+        "resnet26d",
+        "resnext50_32x4d",
+        "resnetv2_50",
+        "seresnet18",
+        "res2net50d",
+        "resnest14d",
+        "resnet33ts",
+        "legacy_seresnet18",
+        "cspresnet50",
+        "tresnet_m",
+    ],
 )
 def test_timm_classifier(name: str, tmp_path: Path) -> None:
     torch.manual_seed(1)
@@ -54,6 +66,24 @@ def test_timm_classifier(name: str, tmp_path: Path) -> None:
     images = pictures()
     with torch.no_grad():
         torch.testing.assert_close(ours(images), theirs((images - mean) / std), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["resnet50_clip", "resnet50_mlp"])
+def test_trunks_with_another_head(name: str, tmp_path: Path) -> None:
+    """The backbone is timm's; its attention pooling or two-layer head is skipped, which is reported."""
+    torch.manual_seed(1)
+    theirs = randomise(timm.create_model(name)).eval()
+    torch.save(theirs.state_dict(), tmp_path / "weights.pth")
+    said: list[str] = []
+    ours = zoo.build(name, num_classes=3, weights=tmp_path / "weights.pth", say=said.append)
+    assert "entries of its head (attention pooling or two layers), which the zoo doesn't have" in said[0]
+    assert said[1].endswith("loaded into the backbone; the classification head is newly initialised")
+    config: Any = theirs.pretrained_cfg
+    mean, std = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+    assert (ours.preprocess.mean, ours.preprocess.std) == (tuple(config["mean"]), tuple(config["std"]))
+    images = (pictures(64) - mean) / std
+    with torch.no_grad():
+        torch.testing.assert_close(ours.backbone(images)["c5"], theirs.forward_features(images), rtol=1e-4, atol=1e-4)  # type: ignore[operator]
 
 
 def test_uint8_and_float_pictures_answer_alike(tmp_path: Path) -> None:

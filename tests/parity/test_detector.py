@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torchvision.models.detection import FasterRCNN, fasterrcnn_resnet50_fpn
+from torchvision.models import detection
+from torchvision.models.detection import FasterRCNN
 
 import zoo
 from tests.foreign import randomise
 from zoo.images import decoding
 
 
-def torchvision_detector() -> FasterRCNN:
+def torchvision_detector(builder: str) -> FasterRCNN:
     torch.manual_seed(2)
-    model: FasterRCNN = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, box_score_thresh=0.0, min_size=320, max_size=480)
+    create = getattr(detection, builder)
+    model: FasterRCNN = create(weights=None, weights_backbone=None, box_score_thresh=0.0, min_size=320, max_size=480)
     randomise(model)
     predictor = model.roi_heads.box_predictor
     with torch.no_grad():
@@ -31,25 +33,18 @@ def torchvision_detector() -> FasterRCNN:
     return model.eval()
 
 
-@pytest.fixture(scope="module")
-def detector_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("detector") / "fasterrcnn.pth"
-    torch.save(torchvision_detector().state_dict(), path)
-    return path
-
-
 @pytest.fixture
 def photo(shared_data: Path) -> NDArray[np.uint8]:
     return decoding.read(sorted((shared_data / "coco-mini").rglob("*.jpg"))[0])
 
 
 @pytest.mark.slow
-def test_boxes_labels_and_scores_are_torchvisions(detector_file: Path, photo: NDArray[np.uint8]) -> None:
-    theirs = torchvision_detector()
-    ours = zoo.build(
-        "resnet50", task="detection", weights=detector_file, score_threshold=0.0, image_size=320, max_image_size=480,
-
-    )  # fmt: skip
+@pytest.mark.parametrize("builder", ["fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2"])
+def test_boxes_labels_and_scores_are_torchvisions(builder: str, photo: NDArray[np.uint8], tmp_path: Path) -> None:
+    theirs = torchvision_detector(builder)
+    weights = tmp_path / "fasterrcnn.pth"
+    torch.save(theirs.state_dict(), weights)
+    ours = zoo.build("resnet50", task="detection", weights=weights, score_threshold=0.0, image_size=320, max_image_size=480)
     pixels = torch.from_numpy(photo).permute(2, 0, 1).float() / 255
     with torch.inference_mode():
         (expected,) = theirs([pixels])

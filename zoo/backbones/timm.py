@@ -9,17 +9,20 @@ from functools import partial
 from typing import Any
 
 import timm
+from timm.models.tresnet import TResNet
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from zoo.backbones import BACKBONES, Backbone, BackboneDefinition, Features, Level
 from zoo.images.preprocess import Preprocess
 from zoo.kernels.overrides import Activate, fusible
 
-# timm's source modules that contain residual networks, and a pattern for the models that are ResNets with average pooling and a linear
-# classifier
-_MODULES = ("resnet", "resnetv2", "resnest", "res2net", "sknet", "senet", "byobnet", "nfnet")
+# timm's source modules that contain residual networks, and a pattern for the models that are ResNets
+_MODULES = ("resnet", "resnetv2", "resnest", "res2net", "sknet", "senet", "byobnet", "nfnet", "tresnet", "cspnet")
 _RESNET = re.compile(r"res2?ne(t|xt|st)|senet")
-_UNFIT = re.compile(r"_(clip|mlp)$|^bat_")  # clip: attention pooling; mlp: two-layer classifier; bat: accepts only a few image sizes
+_UNFIT = re.compile(r"^bat_")  # its attention accepts only a few image sizes
+# models whose head isn't average pooling and a linear layer: attention pooling (clip), a two-layer classifier (mlp)
+HEAD_OF_OTHER_DESIGN = re.compile(r"_(clip|mlp)$")
 
 
 class TimmBackbone(Backbone):
@@ -29,23 +32,36 @@ class TimmBackbone(Backbone):
         """Build a timm model by name, with fresh parameters."""
         super().__init__()
         self.net = timm.create_model(name, num_classes=0)
+        if HEAD_OF_OTHER_DESIGN.search(name):
+            self.net.head = nn.Identity()
         infos = self.net.feature_info
         infos = infos.info if hasattr(infos, "info") else infos
         self._stage_names = [str(info["module"]) for info in infos[1:]]
+        # TResNet's stem moves blocks of 4×4 pixels to the channels
+        self._multiple = 4 if isinstance(self.net, TResNet) else 1
         # timm's first feature is the stem; the four stages after it are conv2_x … conv5_x
         self.levels = tuple(Level(f"c{index}", info["num_chs"], info["reduction"]) for index, info in enumerate(infos[1:], start=2))
 
     def forward(self, images: Tensor) -> Features:
         """Return the outputs of the four stages. The deepest is the map that timm's classifier pools, which ResNetV2 normalises."""
+        if self._multiple > 1:  # pad with the mean colour, at the right and bottom
+            height, width = images.shape[2:]
+            images = F.pad(images, (0, -width % self._multiple, 0, -height % self._multiple))
         final, intermediates = self.net.forward_intermediates(images)
         return {level.name: map_ for level, map_ in zip(self.levels, [*intermediates[1:-1], final], strict=True)}
 
     def stages(self) -> Sequence[Sequence[nn.Module]]:
         """Return the modules of the stem (everything before the first stage), followed by the modules of each stage."""
-        names = [name for name, _ in self.net.named_children()]
-        first = self._stage_names[0].split(".")[0]
-        stem = [self.net.get_submodule(name) for name in names[: names.index(first)]]
-        return [stem, *([self.net.get_submodule(name)] for name in self._stage_names)]
+        stem: list[nn.Module] = []
+        parent: nn.Module = self.net
+        for part in self._stage_names[0].split("."):
+            names = [name for name, _ in parent.named_children()]
+            stem += [parent.get_submodule(name) for name in names[: names.index(part)]]
+            parent = parent.get_submodule(part)
+        stages = [[self.net.get_submodule(name)] for name in self._stage_names]
+        if self._stage_names[-1] == "final_conv":  # the fourth stage of these models ends in it
+            stages[-1].insert(0, self.net.get_submodule("stages.3"))
+        return [stem, *stages]
 
 
 _ABSENT = ("drop_block", "aa", "se", "drop_path")

@@ -71,6 +71,11 @@ def read_description(folder: Path) -> tuple[ModelConfig, dict[str, Any], dict[st
 def model_folder(folder: str | Path) -> Path:
     """Return the folder of a saved model: the folder itself, or the subfolder `model` of a run's folder."""
     folder = Path(folder).expanduser()
+    if folder.is_file():
+        raise InputError(
+            f"{folder} is a file, and contains no saved model, which is a folder. To load weights from a file, pass a backbone as well: "
+            f"--backbone NAME --weights {folder}, or zoo.build(NAME, weights=…)."
+        )
     for candidate in (folder, folder / "model"):
         if (candidate / "model.json").is_file():
             return candidate

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.roi_heads import RoIHeads, fastrcnn_loss
 from torchvision.models.detection.rpn import concat_box_prediction_layers
@@ -51,8 +51,8 @@ class FasterRCNNHead(Head):
     """Faster R-CNN (Ren et al. 2015, arXiv 1506.01497) on a feature pyramid (Lin et al. 2017, arXiv 1612.03144).
 
     On backbone levels of stride 4 to 32 and with the options of the full head, the outputs equal those of torchvision's
-    `fasterrcnn_resnet50_fpn`. The parameters have torchvision's names (`fpn.*`, `rpn.*`, `roi_heads.*`). In the public API, class
-    labels start at 0; internally, 0 is the background and the classes start at 1.
+    `fasterrcnn_resnet50_fpn`, or of `fasterrcnn_resnet50_fpn_v2` with `head_version=2`. The parameters have torchvision's names (`fpn.*`,
+    `rpn.*`, `roi_heads.*`). In the public API, class labels start at 0; internally, 0 is the background and the classes start at 1.
     """
 
     class_dependent: ClassVar[tuple[str, ...]] = ("roi_heads.box_predictor.",)
@@ -72,7 +72,8 @@ class FasterRCNNHead(Head):
         strides = [level.stride for level in levels] + [levels[-1].stride * 2**step for step in range(1, self._pools + 1)]
         self._num_classes = spec.num_classes
         self._channels = options.fpn_channels
-        self.fpn = FeaturePyramidNetwork([level.channels for level in levels], options.fpn_channels)
+        norm = nn.BatchNorm2d if options.head_version == 2 else None
+        self.fpn = FeaturePyramidNetwork([level.channels for level in levels], options.fpn_channels, norm_layer=norm)
         self.rpn = proposal_network(strides, options)
         self.roi_heads = _box_heads(levels, spec.num_classes, options)
 
@@ -208,10 +209,16 @@ def pyramid_levels(levels: Sequence[Level]) -> tuple[Level, ...]:
 def _box_heads(levels: Sequence[Level], num_classes: int, options: DetectionOptions) -> RoIHeads:
     assert options.fpn_channels is not None
     assert options.representation_size is not None
+    channels, width = options.fpn_channels, options.representation_size
+    head: nn.Module
+    if options.head_version == 2:
+        head = FastRCNNConvFCHead((channels, _ROI_CELLS, _ROI_CELLS), [channels] * 4, [width], norm_layer=nn.BatchNorm2d)
+    else:
+        head = TwoMLPHead(channels * _ROI_CELLS**2, width)
     return RoIHeads(
         _roi_pool(levels),
-        TwoMLPHead(options.fpn_channels * _ROI_CELLS**2, options.representation_size),
-        FastRCNNPredictor(options.representation_size, num_classes + 1),
+        head,
+        FastRCNNPredictor(width, num_classes + 1),
         fg_iou_thresh=0.5,
         bg_iou_thresh=0.5,
         batch_size_per_image=options.roi_batch,

@@ -78,7 +78,7 @@ def proposal_network(strides: Sequence[int], options: DetectionOptions) -> Propo
     anchors = AnchorGenerator(tuple((options.anchor_scale * stride,) for stride in strides), (_RATIOS,) * len(strides))
     return ProposalNetwork(
         anchors,
-        RPNHead(options.fpn_channels, len(_RATIOS)),
+        RPNHead(options.fpn_channels, len(_RATIOS), conv_depth=options.head_version),  # as many convolutions as the version's number
         fg_iou_thresh=0.7,
         bg_iou_thresh=0.3,
         batch_size_per_image=256,

@@ -102,7 +102,9 @@ def test_keys_of_no_known_layout(tmp_path: Path) -> None:
 
 def test_a_classifier_that_is_no_linear_layer(tmp_path: Path, donor: Model) -> None:
     torch.save({**cifar_keys(donor), "linear.0.weight": torch.zeros(2)}, tmp_path / "w.pt")
-    with pytest.raises(WeightsError, match=r"the classifier has the keys weight, bias, 0\.weight; expected one linear layer"):
+    with pytest.raises(
+        WeightsError, match=r"the classifier has the keys weight, bias, 0\.weight; expected one linear layer .* Remove these"
+    ):
         build("resnet20", weights=tmp_path / "w.pt")
 
 
@@ -149,7 +151,7 @@ def test_pickled_objects_are_refused_without_running(tmp_path: Path, zipped: boo
     else:
         path.write_bytes(pickle.dumps({"state_dict": Hostile(mark)}))
     with pytest.raises(
-        WeightsError, match=r"w\.pth: the file can't be read with weights_only=True .* never unpickled; save a plain state_dict instead"
+        WeightsError, match=r"w\.pth: the file contains Python objects, which are never .*: posix\.mkdir under the key 'state_d"
     ):
         read_state(path)
     assert not mark.exists()
@@ -170,9 +172,7 @@ def test_files_that_are_missing_or_of_another_kind(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [[1, 2], {}, {"epoch": 3}, {"state_dict": {"lr": 0.1}}, torch.zeros(3)])
 def test_pickles_without_a_state_dict(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "w.pt")
-    with pytest.raises(
-        WeightsError, match=r"w\.pt: no state dict in the file; expected a dict of names to tensors, or .* 'state_dict' or 'model'"
-    ):
+    with pytest.raises(WeightsError, match=r"w\.pt: no state dict in the file; expected a dict of names to tensors, or one under a key"):
         read_state(tmp_path / "w.pt")
 
 

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from zoo.models.model import Model
 
 _LOG = logging.getLogger("zoo")
-_DETECTORS = {"resnet50": "fasterrcnn_resnet50_fpn"}  # torchvision's detection models by backbone
+# torchvision's detection models by backbone; the weights of all but the first are named with their class
+_DETECTORS = {"resnet50": ("fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2")}
 
 
 def find_weights(weights: str | Path, backbone: str, task: str) -> Weights:
@@ -70,31 +71,40 @@ def _saved_weights(folder: Path, backbone: str, task: str) -> Weights:
 
 def known_weights(backbone: str, task: str) -> tuple[str, ...]:
     """Return the names of all known weights for a backbone and task, the default first."""
-    detectors = _torchvision_names(_DETECTORS.get(backbone, "")) if task == "detection" else ()
-    return (*detectors, *BACKBONES[backbone].weights(), *_torchvision_names(backbone))
+    return tuple(dict.fromkeys((*_detectors(backbone, task), *BACKBONES[backbone].weights(), *_members(backbone))))
 
 
-def _torchvision_names(builder: str) -> tuple[str, ...]:
+def _members(builder: str) -> dict[str, Any]:
+    """Return the weights of a torchvision model by name; none if torchvision has no such model."""
     if builder not in torchvision.models.list_models():
-        return ()
-    return tuple(torchvision.models.get_model_weights(builder).__members__)
+        return {}
+    return dict(torchvision.models.get_model_weights(builder).__members__)
+
+
+def _detectors(backbone: str, task: str) -> dict[str, Any]:
+    """Return the weights of torchvision's detectors on a backbone by name: "COCO_V1", and the full names of all others."""
+    first, *others = _DETECTORS.get(backbone, ("",)) if task == "detection" else ("",)
+    return {**_members(first), **{str(entry): entry for other in others for entry in _members(other).values()}}
 
 
 def _named_weights(name: str, backbone: str, task: str) -> Weights:
-    """Fetch weights by name, which is "default" or one of `known_weights`."""
+    """Fetch weights by name, which is "default", one of `known_weights`, or the full name of one of torchvision's among them."""
     known = known_weights(backbone, task)
     if name == "default":
         if not known:
             raise WeightsError(f"no weights are known for the backbone {backbone!r}; pass a file, or omit weights for random parameters")
         name = known[0]
+    detectors, definition = _detectors(backbone, task), BACKBONES[backbone]
+    entries = {**_members(backbone), **detectors}
+    name = next((short for short, entry in entries.items() if str(entry) == name), name)
     if name not in known:
-        raise UnknownNameError(f"weights for {backbone} ({task}):", name, known, "" if known else "Pass a file instead.")
-    detector, definition = _DETECTORS.get(backbone, ""), BACKBONES[backbone]
-    if task == "detection" and name in _torchvision_names(detector):
-        return _torchvision_weights(detector, name, backbone)[0]
+        raise UnknownNameError(
+            f"weights for {backbone} ({task}):", name, known, _other_model(name) or ("" if known else "Pass a file instead.")
+        )
+    if name in detectors:
+        return _torchvision_weights(detectors[name], backbone)
     if name not in definition.weights():
-        weights, transforms = _torchvision_weights(backbone, name, backbone)
-        return _with_names(weights, _preprocess_of(transforms))
+        return _with_names(_torchvision_weights(entries[name], backbone), _preprocess_of(entries[name].transforms()))
     assert definition.load_weights is not None, "a backbone that lists weights can load them"
     loader, origin = definition.load_weights, f"{backbone}.{name}"
     found, preprocess = _fetch(origin, lambda: loader(name))
@@ -102,11 +112,17 @@ def _named_weights(name: str, backbone: str, task: str) -> Weights:
     return _with_names(convert(state, backbone, origin), preprocess)
 
 
-def _torchvision_weights(builder: str, name: str, backbone: str) -> tuple[Weights, Any]:
-    """Fetch the weights of a torchvision model, and return them together with their transforms."""
-    entry = torchvision.models.get_model_weights(builder)[name]
-    state = _fetch(str(entry), lambda: entry.get_state_dict(progress=False, check_hash=True))
-    return convert(state, backbone, str(entry)), entry.transforms()
+def _other_model(name: str) -> str:
+    """Return a sentence about the model whose weights torchvision calls by this full name; "" if there is none."""
+    for builder in torchvision.models.list_models() if "_Weights." in name else ():
+        if name in map(str, torchvision.models.get_model_weights(builder)):
+            return f"These are weights of torchvision's {builder}."
+    return ""
+
+
+def _torchvision_weights(entry: Any, backbone: str) -> Weights:
+    """Fetch weights of torchvision, given the member of their enum."""
+    return convert(_fetch(str(entry), lambda: entry.get_state_dict(progress=False, check_hash=True)), backbone, str(entry))
 
 
 def _fetch(origin: str, load: Callable[[], Any]) -> Any:

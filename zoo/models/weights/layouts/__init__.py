@@ -1,16 +1,21 @@
-"""Weights with the zoo's key names, and the registry of the key layouts of weights files."""
+"""Weights with the zoo's key names, the registry of the key layouts of weights files, and the conversion from any of them."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from zoo.backbones import BACKBONES
 from zoo.errors import WeightsError
 from zoo.images.preprocess import Preprocess
+from zoo.models.weights.architectures import architecture
+from zoo.models.weights.heads import with_classifier
+from zoo.models.weights.prefixes import find
 from zoo.registry import Registry
 
 State = dict[str, Tensor]
@@ -39,31 +44,55 @@ def split_prefix(state: Mapping[str, Tensor], prefix: str) -> tuple[State, State
     return inside, {key: value for key, value in state.items() if not key.startswith(prefix)}
 
 
+@functools.cache
+def backbone_shapes(backbone: str) -> dict[str, torch.Size]:
+    """Return the shapes of all parameters and buffers of a backbone, by its own key names."""
+    with torch.device("meta"):
+        return {key: value.shape for key, value in BACKBONES[backbone].create().state_dict().items()}
+
+
 @dataclass(frozen=True)
 class Layout:
     """Key layout of weights files."""
 
     name: str  # for messages
-    recognise: Callable[[Mapping[str, Tensor], str], bool]  # whether a state dict for the named backbone has this layout
+    family: str  # start of the family of the backbones whose files have this layout; "" for all backbones
+    key: Callable[[str], str]  # from a backbone's own key to that of the layout
     convert: Callable[[Mapping[str, Tensor], str, str], Weights]  # from a state dict, the name of a backbone and the origin of the weights
+    classifier: bool = False  # whether the head is a linear classifier, which may stand beside the backbone's prefix
+
+    def shapes(self, backbone: str) -> dict[str, torch.Size]:
+        """Return the shapes of the backbone's weights by the keys of this layout; none for a backbone of another family."""
+        if not BACKBONES[backbone].family.startswith(self.family):
+            return {}
+        return {self.key(key): shape for key, shape in backbone_shapes(backbone).items()}
 
 
 LAYOUTS: Registry[Layout] = Registry("key layout", package="zoo.models.weights.layouts")
 
 
-def recognises(family: str, *keys: str) -> Callable[[Mapping[str, Tensor], str], bool]:
-    """Return a function for `Layout.recognise` that checks the family of the backbone and the presence of these keys."""
-    return lambda state, backbone: BACKBONES[backbone].family == family and state.keys() >= set(keys)
+def without_net(key: str) -> str:
+    """Return the key without the name under which some backbones hold the network of another library."""
+    return key.removeprefix("net.")
 
 
 def convert(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weights:
-    """Convert a state dict from any known key layout to the zoo's. `origin` is the path of the file, or the name of the weights."""
-    layouts = [LAYOUTS[name] for name in LAYOUTS]
-    for layout in layouts:
-        if layout.recognise(state, backbone):
-            return layout.convert(state, backbone, origin)
-    some = ", ".join(list(state)[:4])
-    raise WeightsError(
-        f"weights {origin}: the keys ({some}, …) match no known layout for the backbone {backbone!r}. "
-        f"Known: {', '.join(layout.name for layout in layouts)}. Are these weights for a different backbone?"
-    )
+    """Convert a state dict from any known key layout to the zoo's. `origin` is the path of the file, or the name of the weights.
+
+    The weights are found under any prefix, which wrappers, trainers and checkpoints put before the keys; see `prefixes.find`.
+    """
+    layouts = {name: LAYOUTS[name] for name in LAYOUTS}
+    found = find(state, {name: layout.shapes(backbone) for name, layout in layouts.items()}, origin)
+    if found is None:
+        what = architecture(state)
+        some = ", ".join(list(state)[:4])
+        raise WeightsError(
+            f"weights {origin}: the keys ({some}, …) match no known layout for the backbone {backbone!r}. "
+            + (f"The file contains {what}. " if what else "")
+            + f"Known: {', '.join(layout.name for layout in layouts.values())}. Are these weights for a different backbone?"
+        )
+    layout = layouts[found.layout]
+    if layout.classifier:
+        found = with_classifier(found, layout.shapes(backbone), BACKBONES[backbone].levels[-1].channels)
+    weights = layout.convert(found.state, backbone, origin)
+    return replace(weights, note="; ".join(note for note in (*found.notes, weights.note) if note))

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 
 import timm
 import torch
 from torch import Tensor
 
-from zoo.backbones import BACKBONES
+from zoo.backbones.timm import HEAD_OF_OTHER_DESIGN
 from zoo.errors import WeightsError
-from zoo.models.weights.layouts import LAYOUTS, Layout, Weights, recognises, split_prefix
-
-
-def _is_native(state: Mapping[str, Tensor], backbone: str) -> bool:
-    return all(key.startswith(("backbone.", "heads.")) for key in state)
+from zoo.models.weights.layouts import LAYOUTS, Layout, Weights, split_prefix, without_net
 
 
 def _from_native(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weights:
@@ -25,17 +20,11 @@ def _from_native(state: Mapping[str, Tensor], backbone: str, origin: str) -> Wei
     return Weights(origin, trunk, head, tasks[0] if tasks else "")
 
 
-@functools.cache
-def _timm_keys(backbone: str) -> frozenset[str]:
-    with torch.device("meta"):
-        return frozenset(timm.create_model(backbone, num_classes=0).state_dict())
-
-
-def _is_timm(state: Mapping[str, Tensor], backbone: str) -> bool:
-    return BACKBONES[backbone].family.startswith("timm ") and not _timm_keys(backbone).isdisjoint(state)
-
-
 def _from_timm(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weights:
+    if HEAD_OF_OTHER_DESIGN.search(backbone):
+        head, trunk = split_prefix(state, "head.")
+        note = f"skipped the {len(head)} entries of its head (attention pooling or two layers), which the zoo doesn't have" if head else ""
+        return Weights(origin, {f"net.{key}": value for key, value in trunk.items()}, note=note)
     classifier = timm.get_pretrained_cfg(backbone).classifier  # "fc", "head.fc" or "last_linear"
     return _with_linear_head(state, classifier, "net.", origin)
 
@@ -52,12 +41,18 @@ def _with_linear_head(state: Mapping[str, Tensor], classifier: str, prefix: str,
     trunk = {f"{prefix}{key}": value for key, value in trunk.items()}
     if not head:
         return Weights(origin, trunk)
-    if set(head) != {"weight", "bias"}:
-        raise WeightsError(f"weights {origin}: the classifier has the keys {', '.join(head)}; expected one linear layer (weight, bias)")
+    layers = {key.rpartition(".")[0] for key in head}  # a linear layer may follow dropout: "fc.1.weight"
+    if len(layers) > 1 or {key.rpartition(".")[2] for key in head} - {"bias"} != {"weight"}:
+        raise WeightsError(
+            f"weights {origin}: the classifier has the keys {', '.join(head)}; expected one linear layer (weight, bias). "
+            f"Remove these keys to load the backbone alone"
+        )
+    head = {key.rpartition(".")[2]: value for key, value in head.items()}
     weight = head["weight"].flatten(1)  # ResNetV2's classifier is a 1×1 convolution, whose weights have two additional axes
-    return Weights(origin, trunk, {"fc.weight": weight, "fc.bias": head["bias"]}, "classification", len(weight))
+    bias = head.get("bias", torch.zeros(len(weight)))
+    return Weights(origin, trunk, {"fc.weight": weight, "fc.bias": bias}, "classification", len(weight))
 
 
-LAYOUTS.add("native", Layout("the zoo's own (backbone.*, heads.*)", _is_native, _from_native))
-LAYOUTS.add("cifar", Layout("CIFAR ResNet", recognises("CIFAR ResNet", "conv1.weight"), _from_cifar))
-LAYOUTS.add("timm", Layout("timm/torchvision ResNet", _is_timm, _from_timm))
+LAYOUTS.add("native", Layout("the zoo's own (backbone.*, heads.*)", "", "backbone.{}".format, _from_native))
+LAYOUTS.add("cifar", Layout("CIFAR ResNet", "CIFAR ResNet", str, _from_cifar, classifier=True))
+LAYOUTS.add("timm", Layout("timm/torchvision ResNet", "timm ", without_net, _from_timm, classifier=True))

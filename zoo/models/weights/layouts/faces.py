@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
-from zoo.backbones import BACKBONES
+from zoo.backbones.dlib_resnet import NAME as DLIB
 from zoo.errors import WeightsError
 from zoo.images.preprocess import Preprocess
-from zoo.models.weights.layouts import LAYOUTS, Layout, State, Weights, recognises, split_prefix
+from zoo.models.weights.layouts import LAYOUTS, Layout, State, Weights, backbone_shapes, split_prefix, without_net
 
-_LAYER = re.compile(r"(con|affine)(\d+)\.(weight|bias)")
+_LAYER = re.compile(r"((?:con|affine)\d+)\.(weight|bias)")
 _PLACES = 16  # stride of an IResNet's last feature map
 
 
+@functools.cache
+def _dlib_names() -> dict[str, str]:
+    """Return the names of the backbone's layers by those in the file, which numbers the layers of each kind in network order."""
+    layers = [key.rpartition(".")[0] for key in backbone_shapes(DLIB) if key.endswith(".weight")]
+    same = {kind: [name for name in layers if name.rpartition(".")[2].startswith(kind)] for kind in ("con", "affine")}
+    return {f"{kind}{number}": name for kind, names in same.items() for number, name in enumerate(names, start=1)}
+
+
+def _dlib_key(key: str) -> str:
+    layer, _, parameter = key.rpartition(".")
+    return next(f"{theirs}.{parameter}" for theirs, ours in _dlib_names().items() if ours == layer)
+
+
 def _from_dlib(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weights:
-    with torch.device("meta"):
-        modules = [name for name, _ in BACKBONES[backbone].create().named_modules()]
-    # the file numbers the layers of each kind in network order, which is also the order in the backbone; "con" is dlib's convolution
-    names = {kind: [name for name in modules if name.rpartition(".")[2].startswith(kind)] for kind in ("con", "affine")}
+    if missing := {"threshold", "mean", "size_hw", "fc.weight"} - state.keys():
+        raise WeightsError(
+            f"weights {origin}: the keys {', '.join(sorted(missing))} of dlib's face network are missing; pass dlib's .dat file"
+        )
+    names = _dlib_names()
     trunk: State = {}
     for key, value in state.items():
         if (layer := _LAYER.fullmatch(key)) is not None:
-            same, number = names[layer[1]], int(layer[2])
-            trunk[f"{same[number - 1]}.{layer[3]}" if number <= len(same) else key] = value
+            trunk[f"{names[layer[1]]}.{layer[2]}" if layer[1] in names else key] = value
     height, width = state["size_hw"].tolist()
     # rounding to the shortest decimals (122.782 instead of 122.78199768) restores the values in dlib's source
     red, green, blue = (float(str(level)) / 255 for level in state["mean"].float().numpy())
@@ -85,9 +98,6 @@ def _from_insightface(state: Mapping[str, Tensor], backbone: str, origin: str) -
     return Weights(origin, trunk, head, "face", options=options)
 
 
-LAYOUTS.add("dlib", Layout("dlib's face network", recognises("dlib face ResNet", "affine1.weight", "threshold", "mean"), _from_dlib))
-LAYOUTS.add(
-    "facenet_pytorch",
-    Layout("facenet-pytorch InceptionResnetV1", recognises("facenet-pytorch", "mixed_6a.branch0.conv.weight"), _from_facenet),
-)
-LAYOUTS.add("insightface", Layout("InsightFace IResNet", recognises("InsightFace IResNet", "layer1.0.prelu.weight"), _from_insightface))
+LAYOUTS.add("dlib", Layout("dlib's face network", "dlib face ResNet", _dlib_key, _from_dlib))
+LAYOUTS.add("facenet_pytorch", Layout("facenet-pytorch InceptionResnetV1", "facenet-pytorch", without_net, _from_facenet))
+LAYOUTS.add("insightface", Layout("InsightFace IResNet", "InsightFace IResNet", str, _from_insightface))

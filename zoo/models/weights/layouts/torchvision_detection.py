@@ -1,4 +1,4 @@
-"""Key layout of torchvision's Faster R-CNN on ResNet-50: `backbone.body.*`, `backbone.fpn.*`, `rpn.*`, `roi_heads.*`."""
+"""Key layout of torchvision's Faster R-CNN on ResNets, version 1 and 2: `backbone.body.*`, `backbone.fpn.*`, `rpn.*`, `roi_heads.*`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from torchvision.models.detection import FasterRCNN_ResNet50_FPN_Weights
 
 from zoo.errors import WeightsError
 from zoo.images.preprocess import Preprocess
-from zoo.models.weights.layouts import LAYOUTS, Layout, State, Weights, split_prefix
+from zoo.models.weights.architectures import architecture
+from zoo.models.weights.layouts import LAYOUTS, Layout, State, Weights, split_prefix, without_net
 
 _HEAD = ("fpn.", "rpn.", "roi_heads.")
 # until torchvision 0.13, the convolutions of FPN and RPN were not wrapped in blocks
@@ -20,6 +21,9 @@ _OLD = (
     (re.compile(r"^(rpn\.head\.conv)\.(weight|bias)$"), r"\1.0.0.\2"),
 )
 _CLASSIFIER = "roi_heads.box_predictor.cls_score.weight"
+_OBJECTNESS = "rpn.head.cls_logits.weight"
+_HIDDEN = {1: "roi_heads.box_head.fc6.weight", 2: "roi_heads.box_head.5.weight"}  # first hidden layer of the box head, by version
+_ANCHORS = 3  # per location: the aspect ratios 0.5, 1 and 2
 # these weights were trained when torchvision's frozen batch-norm had no epsilon, so torchvision sets it to 0 for them (vision#2933)
 _WITHOUT_EPSILON = re.compile(r"(FasterRCNN_ResNet50_FPN_Weights\.COCO_V1|fasterrcnn_resnet50_fpn_coco-258fb6c6\.pth)$")
 
@@ -49,16 +53,18 @@ def coco_classes() -> tuple[str, ...]:
     return tuple(f"N/A (id {number})" if name == "N/A" else name for number, name in enumerate(names) if number > 0)
 
 
-def _recognise(state: Mapping[str, Tensor], backbone: str) -> bool:
-    return "backbone.body.conv1.weight" in state and _CLASSIFIER in state
-
-
 def _convert(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weights:
+    if what := _difference(state):
+        raise WeightsError(
+            f"weights {origin}: the file contains {what}, but the zoo's detector is a Faster R-CNN with a feature pyramid and {_ANCHORS} "
+            "anchors per location. Pass the weights of torchvision's fasterrcnn_resnet50_fpn or fasterrcnn_resnet50_fpn_v2"
+        )
     try:
         trunk, head = split_keys(state)
     except WeightsError as error:
         raise WeightsError(f"weights {origin}: {error}") from error
     count = len(state[_CLASSIFIER]) - 1
+    version = next(version for version, key in _HIDDEN.items() if key in state)
     return Weights(
         origin,
         {f"net.{key}": value for key, value in trunk.items()},
@@ -71,14 +77,31 @@ def _convert(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weights
         options={
             "image_size": 800,
             "max_image_size": 1333,
-            "fpn_channels": state["rpn.head.cls_logits.weight"].shape[1],
-            "representation_size": state["roi_heads.box_head.fc6.weight"].shape[0],
+            "fpn_channels": state[_OBJECTNESS].shape[1],
+            "representation_size": len(state[_HIDDEN[version]]),
             "pre_nms_proposals": 1000,
             "proposals": 1000,
             "roi_batch": 512,
             "anchor_scale": 8,
+            "head_version": version,
         },
     )
 
 
-LAYOUTS.add("torchvision_detection", Layout("torchvision Faster R-CNN", _recognise, _convert))
+def _difference(state: Mapping[str, Tensor]) -> str:
+    """Return what a detector of torchvision is, with its telling key, if it isn't a Faster R-CNN that the zoo has; otherwise ""."""
+    if _CLASSIFIER not in state or any(key.startswith(("roi_heads.mask_", "roi_heads.keypoint_")) for key in state):
+        return architecture(state) or f"a detector without the key {_CLASSIFIER}"
+    if not any(key.startswith("backbone.fpn.") for key in state):
+        return "a Faster R-CNN without a feature pyramid (no key backbone.fpn.…)"
+    if _OBJECTNESS not in state or (anchors := len(state[_OBJECTNESS])) != _ANCHORS:
+        return f"a Faster R-CNN with {anchors} anchors per location ({_OBJECTNESS})" if _OBJECTNESS in state else f"no {_OBJECTNESS}"
+    if not any(key in state for key in _HIDDEN.values()):
+        return f"a Faster R-CNN with another box head (none of the keys {', '.join(_HIDDEN.values())})"
+    return ""
+
+
+LAYOUTS.add(
+    "torchvision_detection",
+    Layout("torchvision Faster R-CNN", "timm resnet", lambda key: f"backbone.body.{without_net(key)}", _convert),
+)
