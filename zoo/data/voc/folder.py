@@ -98,6 +98,8 @@ class VocFolder:
             except Flaw as flaw:
                 annotation.flaw = flaw
         self._assign([annotation for annotation in self.annotations if annotation.tree is not None])
+        if left := self._outside():
+            self.notes.append(f"annotation files outside the folder of annotations, passed over: {listed(left)}")
 
     def without_annotation(self, chosen: Sequence[Annotation]) -> list[str]:
         """Return the keys of the images that are in the same folders as those of the chosen annotations, but have no annotation."""
@@ -105,6 +107,13 @@ class VocFolder:
         places = dict.fromkeys(annotation.picture.parent for annotation in chosen if annotation.picture is not None)
         beside = (picture for place in places for picture in self._listing(place).names.values())
         return [picture.relative_to(self.root).as_posix() for picture in beside if picture not in used]
+
+    def _outside(self) -> list[str]:
+        """Return the keys of the annotation files below the dataset folder that aren't read, because a folder of annotations is."""
+        read = {os.fspath(annotation.file) for annotation in self.annotations}
+        found = Folders(self.root, self.rule).files(self.root) if read else ()
+        left = [file for file in found if _is_xml(file) and file not in read and is_annotation_file(file)]
+        return sorted(Path(file).relative_to(self.root).as_posix() for file in left)
 
     def _assign(self, annotations: Sequence[Annotation]) -> None:
         """Find the image of each annotation: by its `<filename>`, or by its own name where that is the better evidence."""

@@ -84,18 +84,21 @@ def split_names(root: Path) -> list[str]:
 
 def find_lists(root: Path) -> dict[str, list[Path]]:
     """Return the lists of a dataset folder by name. A folder of several VOC datasets has one list of a name for each of them."""
+    inner = Folders(root).subfolders(root)
+    bases = [root] if any((root / sets).is_dir() for sets in _SETS) else inner
+    folders = [next((base / sets for sets in _SETS if _texts(base / sets)), None) for base in bases]
+    files = [file for folder in folders if folder is not None for file in _texts(folder)]
+    if not files:  # lists beside the folders, or in the folder of annotations
+        beside = (file for base in (root, *inner) for file in _texts(base))
+        files = [file for file in beside if split_kind(file.stem) or file.stem.lower() == "trainval"]
     found: dict[str, list[Path]] = {}
-    bases = [root] if any((root / sets).is_dir() for sets in _SETS) else [path for path in sorted(root.iterdir()) if path.is_dir()]
-    for base in bases:
-        sets = next((base / sets for sets in _SETS if any((base / sets).glob("*.txt"))), None)
-        for file in sorted(sets.glob("*.txt")) if sets is not None else []:
-            found.setdefault(file.stem, []).append(file)
-    if not found:  # lists beside the folders, or in the folder of annotations
-        files = [file for base in (root, *bases) for file in sorted(base.glob("*.txt"))]
-        for file in files:
-            if split_kind(file.stem) or file.stem.lower() == "trainval":
-                found.setdefault(file.stem, []).append(file)
+    for file in files:
+        found.setdefault(file.stem, []).append(file)
     return found
+
+
+def _texts(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.glob("*.txt") if not file.name.startswith("."))
 
 
 class Names:
