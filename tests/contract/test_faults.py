@@ -64,8 +64,9 @@ DAMAGES: dict[tuple[str, str], dict[str, tuple[Damage, str]]] = {
         "id twice": (("instances.json", _entry("annotations", id=1)), "repeated-id"),
         "image twice": (("instances.json", _entry("images", id=1)), "repeated-id"),
         "missing": (("instances.json", _entry("images", file_name="z.png")), "no-picture"),
-        "leaving": (("instances.json", _entry("images", file_name="../a.png")), "annotation"),
-        "no picture": (("instances.json", _entry("images", height=0, file_name="../instances.json")), "annotation"),
+        "leaving": (("instances.json", _entry("images", file_name="../z.png")), "no-picture"),
+        "no picture": (("instances.json", _entry("images", height=0, file_name="../instances.json")), "unreadable"),
+        "resized": (("instances.json", _entry("images", height=7)), "wrong-size"),
     },
     ("detection", "voc"): {
         "no xml": (("Annotations/a.xml", _swap("</annotation>", "")), "annotation"),

@@ -139,6 +139,8 @@ def test_sound_data_has_no_findings(name: str, tmp_path: Path) -> None:
 def test_each_damage_is_found_and_named(name: str, damage: str, tmp_path: Path) -> None:
     data, task, victim = _FORMATS[name](tmp_path / "data")
     change, kind, words = _DAMAGE[damage]
+    if damage in ("huge", "tiny") and name in ("coco", "voc"):
+        kind, words = "wrong-size", "but the file has"  # their annotations state the size
     change(victim)
     found = check(data, task)
     lines = _about(found, kind, victim) or (_about(found, kind, tmp_path / "boxes.csv") if name == "box csv" else [])

