@@ -17,10 +17,11 @@ from zoo.errors import DataError, InputError, MixedSplitsError
 # train, Training, training_set, train2017; val, valid, validation, dev, eval; test, Testing, test_set
 _KINDS = {"train": "train(ing)?", "val": "val(id(ation)?)?|minival|dev(elopment)?|eval(uation)?", "test": "test(ing)?"}
 _SPLITS = {kind: re.compile(rf"({names})([ _-]?(set|data|split|images|imgs))?(\d{{4}})?", re.IGNORECASE) for kind, names in _KINDS.items()}
-_NO_CLASS = re.compile(r"images?|imgs?|jpegimages|annotations?|labels?", re.IGNORECASE)
-_ANNOTATIONS = re.compile(r"annotations?|labels?", re.IGNORECASE)
+_NO_CLASS = re.compile(r"images?|imgs?|jpegimages|annotations?|labels?|label_?txt.*", re.IGNORECASE)
+_ANNOTATIONS = re.compile(r"annotations?|labels?|label_?txt.*", re.IGNORECASE)
 _COCO = re.compile(r"(instances.*|_annotations\.coco)\.json", re.IGNORECASE)
-_YOLO = re.compile(rb"\d+([ \t]+[-+.\de]+){4,}\s*")
+# class and fractions; or as in DOTA, eight coordinates and a class, or the first line of a file
+_YOLO = re.compile(rb"\d+(\.0*)?([ \t]+[-+.\de]+){4,}\s*|([-+.\de]+[ \t]+){8}\S*[^\s\d.]\S*([ \t]+\d)?\s*|imagesource:.*\s*")
 _FOLDERS, _FILES = 8, 200  # folders of each level and files of each folder that are searched for annotations
 
 
@@ -110,7 +111,7 @@ def annotation_file(path: Path) -> Path | None:
             for file in files:
                 if apart or file.stem in stems or is_annotation_file(file):
                     kinds = (".xml", ".json") if apart else (".xml",)
-                    if file.suffix.lower() in kinds or (file.suffix.lower() == ".txt" and _is_yolo(file)):
+                    if file.suffix.lower() in kinds or (file.suffix.lower() == ".txt" and starts_like_yolo(file)):
                         return file
                 if _COCO.fullmatch(file.name):
                     return file
@@ -118,9 +119,10 @@ def annotation_file(path: Path) -> Path | None:
     return None
 
 
-def _is_yolo(file: Path) -> bool:
+def starts_like_yolo(file: Path) -> bool:
+    """Return whether the first line of a file is that of a YOLO or DOTA label file."""
     try:
         with file.open("rb") as lines:
-            return _YOLO.fullmatch(lines.readline(1000)) is not None
+            return _YOLO.fullmatch(lines.readline(1000).removeprefix(b"\xef\xbb\xbf")) is not None
     except OSError:
         return False

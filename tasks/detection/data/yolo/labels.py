@@ -10,10 +10,9 @@ from pathlib import Path
 
 from zoo.data.folders import Folders, PictureRoot, listed
 from zoo.data.names import nfc
+from zoo.data.splits import starts_like_yolo
 
 _LABELS = re.compile(r"labels?|label_?txt.*|annotations?|annos?|txts?|yolo([ _-]?labels?)?|bbox(es)?", re.IGNORECASE)
-# class and fractions, or DOTA's corners and class, or the header of DOTA's files
-_LINE = re.compile(rb"\d+(\.0*)?([ \t]+[-+.\deE]+){4,}\s*|([-+.\deE]+[ \t]+){8}\S*[^\s\d.]\S*([ \t]+\d)?\s*|imagesource:.*\s*")
 _OTHERS = re.compile(r"classes|readme.*|notes|requirements|predefined_classes", re.IGNORECASE)
 
 
@@ -31,11 +30,7 @@ def label_files(folders: Folders, labels: Path) -> Iterator[Path]:
 
 def is_labels(file: Path) -> bool:
     """Return whether a text file starts like a label file."""
-    try:
-        with file.open("rb") as lines:
-            return not _OTHERS.fullmatch(file.stem) and _LINE.fullmatch(lines.readline(1000).removeprefix(b"\xef\xbb\xbf")) is not None
-    except OSError:
-        return False
+    return _OTHERS.fullmatch(file.stem) is None and starts_like_yolo(file)
 
 
 class Labels:
