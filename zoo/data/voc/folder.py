@@ -113,7 +113,8 @@ class VocFolder:
         read = {os.fspath(annotation.file) for annotation in self.annotations}
         found = Folders(self.root, self.rule).files(self.root) if read else ()
         left = [file for file in found if _is_xml(file) and file not in read and is_annotation_file(file)]
-        return sorted(Path(file).relative_to(self.root).as_posix() for file in left)
+        real = set(map(os.path.realpath, read)) if left else set()  # a linked folder has two paths
+        return sorted(Path(file).relative_to(self.root).as_posix() for file in left if os.path.realpath(file) not in real)
 
     def _assign(self, annotations: Sequence[Annotation]) -> None:
         """Find the image of each annotation: by its `<filename>`, or by its own name where that is the better evidence."""
