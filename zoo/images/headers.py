@@ -81,11 +81,8 @@ def _png(data: bytes, whole: bool) -> Header:
             orientation = exif_orientation(data[body])
         several |= kind == b"acTL" and struct.unpack_from(">I", data, body.start)[0] > 1
         ended = kind == b"IEND"
-    assumed = ""
-    if whole and not ended:
-        if not png.has_all_rows(data):
-            raise _cut_short("its end chunk IEND is missing")
-        assumed = "all of its pixels but no end chunk, so other programs may refuse it"
+    # whether all rows are present is checked when the image is decoded, after its size
+    assumed = "all of its pixels but no end chunk, so other programs may refuse it" if whole and not ended else ""
     peak = 65535 if depth == 16 else 255
     return Header("PNG", height, width, orientation, peak, alpha, transparent_grey=key, several=several, assumed=assumed)
 

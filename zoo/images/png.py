@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 import zlib
 
+from zoo.errors import Flaw
+
 IEND = b"\0\0\0\0IEND\xaeB`\x82"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # Adam7: x, y, dx, dy
@@ -17,16 +19,18 @@ def is_end(data: bytes, at: int) -> bool:
 
 
 def completed(data: bytes) -> bytes:
-    """Return a file, whose chunks are sound, with an end chunk."""
+    """Return a file, whose chunks are sound, with an end chunk; raise a Flaw if it has none and rows are missing, too."""
     at = 8
     while not is_end(data, at):
         if data.startswith(b"IEND", at + 4):
             return data
         at += 12 + int(struct.unpack_from(">I", data, at)[0])
+    if not _has_all_rows(data):
+        raise Flaw("is cut short: its end chunk IEND is missing, and so are pixels. Replace the file, or remove it", "truncated")
     return data[:at] + IEND
 
 
-def has_all_rows(data: bytes) -> bool:
+def _has_all_rows(data: bytes) -> bool:
     """Return whether the image data of a file, whose chunks are sound, decompress to all rows of the image."""
     width, height, depth, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
     bits = depth * _CHANNELS.get(colour, 4)
