@@ -209,7 +209,7 @@ def open_data(
             )
     dataset = scheme.open(ref, on_error)
     if not dataset.records:
-        faults = (*dataset.skipped, *(Fault(ref.path, note) for note in dataset.notes))
+        faults = (*dataset.skipped, *(Fault(ref.path, note, kind="assumed") for note in dataset.notes))
         raise DataError(f"data {ref.text!r} has no samples", faults, remedy="Check the path, the split and the classes.")
     if pictures:
         files = ((record.key, record.path) for record in dataset.records if record.path is not None)
