@@ -114,6 +114,20 @@ def voc(root: Path) -> tuple[str, Path]:
     return f"voc:{root}", text(root / "Annotations/a.xml", f"<annotation><filename>a.jpg</filename>{size}{thing}</annotation>")
 
 
+def voc_in_gbk(root: Path) -> tuple[str, Path]:
+    data, file = voc(root)
+    content = file.read_text().replace("<annotation>", "<annotation xmlns='urn:voc'>").replace("cat", "\u732b")
+    file.write_bytes(f"<?xml version='1.0' encoding='gbk'?>{content}".encode("gbk"))
+    return data, file
+
+
+def voc_list(root: Path) -> tuple[str, Path]:
+    data, file = voc(root)
+    pictures(root, "JPEGImages/b c.jpg")
+    text(root / "Annotations/b c.xml", file.read_text().replace("a.jpg", "b c.jpg"))
+    return f"{data}?split=train", text(root / "ImageSets/Main/train.txt", '"b c"  1\r\n/home/me/JPEGImages/a.jpg -1\n')
+
+
 CASES = {
     "labels.csv": Case("classification", labels_csv),
     "labels.tsv": Case("classification", lambda root: labels_csv(root, "labels.tsv", "\t")),
@@ -127,6 +141,8 @@ CASES = {
     "yolo yaml": Case("detection", lambda root: yolo(root, "data.yaml")),
     "coco": Case("detection", coco),
     "voc": Case("detection", voc),
+    "voc in gbk": Case("detection", voc_in_gbk),
+    "voc list": Case("detection", voc_list),
     "pairs.txt": Case("face", pairs_txt),
     "pairs.bin protocol 2": Case("face", lambda root: pairs_bin(root, 2)),
     "pairs.bin protocol 4": Case("face", lambda root: pairs_bin(root, 4)),
