@@ -147,7 +147,13 @@ def gather(opened: Opened) -> Content:
         stray = next(item.key for item in opened.items if not item.splits)
         raise DataError(f"data {opened.name!r}: {stray} is in none of the splits {', '.join(splits)}; choose a split with ?split=…")
     number = {name: index for index, name in enumerate(classes)}
-    made = [Picture(_name(item, opened.scheme), replace(item.record, target=_target(item, number)), item.splits) for item in opened.items]
+    names = [_name(item, opened.scheme) for item in opened.items]
+    if len(set(map(str.casefold, names))) < len(names):  # images of several splits have the same name
+        names = [_name(item, opened.scheme, keep_split=True) for item in opened.items]
+    made = [
+        Picture(name, replace(item.record, target=_target(item, number)), item.splits)
+        for name, item in zip(names, opened.items, strict=True)
+    ]
     seen: dict[str, Picture] = {}
     for picture in made:
         other = seen.setdefault(picture.name.casefold(), picture)
@@ -163,14 +169,14 @@ def _target(item: Item, number: Mapping[str, int]) -> Any:
     return labels[0] if labels else None
 
 
-def _name(item: Item, scheme: str) -> str:
-    """Return the name of an image for the new format, without the image folder and split folder of the old format."""
+def _name(item: Item, scheme: str, *, keep_split: bool = False) -> str:
+    """Return the name of an image for the new format, without the image folder of the old format, and its split folder unless kept."""
     parts = list(PurePosixPath(item.key).parts)
     own = _FORMAT_FOLDERS.get(scheme)
     place = 1 if scheme == "voc" and parts[0] in item.splits else 0  # train/images/…
     if own is not None and own.fullmatch(parts[place]) and len(parts) > place + 1:
         del parts[place]
-    if len(parts) > 1 and parts[0] in item.splits:
+    if len(parts) > 1 and parts[0] in item.splits and not keep_split:
         del parts[0]
     if not isinstance(item.record.source, Path):  # the key is then a number, which is unique only within a split
         parts[-1] = "-".join((*item.splits, parts[-1])) + _suffix(item.record)

@@ -81,7 +81,8 @@ def place_in_folders(content: Content, out: Path) -> None:
     for picture in content.pictures:
         name, path = content.classes[picture.record.target], PurePosixPath(picture.name)
         for split in picture.splits or ("",):
-            content.put(picture, out / split / (path if path.parent.parts[:1] == (name,) else name / path))
+            inner = PurePosixPath(*path.parts[1:]) if path.parent.parts[:1] == (split,) else path
+            content.put(picture, out / split / (inner if inner.parent.parts[:1] == (name,) else name / inner))
 
 
 def folder_losses(content: Content) -> list[str]:

@@ -230,13 +230,33 @@ def test_faults_stop_it_or_are_left_out_and_listed(tmp_path: Path, capsys: pytes
     assert sum(len(record.target["boxes"]) for record in opened.records) == 2
 
 
-def test_names_that_would_clash_are_an_error(tmp_path: Path) -> None:
-    for split in ("train", "val"):
-        draw(tmp_path / "source" / "images" / split / "a.png", 1)
+@pytest.mark.parametrize("target", BOXES)
+def test_equal_names_in_several_splits(tmp_path: Path, target: str) -> None:
+    for seed, split in enumerate(("train", "val")):
+        draw(tmp_path / "source" / "images" / split / "a.png", seed)
         (tmp_path / "source" / "labels" / split).mkdir(parents=True)
-        (tmp_path / "source" / "labels" / split / "a.txt").write_text("0 0.5 0.5 0.1 0.1\n")
-    with pytest.raises(DataError, match=r"images/train/a.png and images/val/a.png would have the same name a.png"):
-        convert(f"yolo:{tmp_path / 'source'}", f"coco:{tmp_path / 'out'}", DETECTION)
+        (tmp_path / "source" / "labels" / split / "a.txt").write_text(f"0 0.5 0.5 0.{seed + 1} 0.5\n")
+    done = convert(f"yolo:{tmp_path / 'source'}", f"{target}:{tmp_path / 'out'}", DETECTION)
+    for seed, data in enumerate(done.data):
+        (record,) = DETECTION.open(data).records
+        np.testing.assert_allclose(record.target["boxes"], [[40 - 4 * (seed + 1), 15, 40 + 4 * (seed + 1), 45]], rtol=1e-5)
+        assert record.path is not None
+        assert record.path.read_bytes() == (tmp_path / "source/images" / ("train", "val")[seed] / "a.png").read_bytes()
+
+
+def test_equal_names_in_several_splits_of_classes(tmp_path: Path) -> None:
+    for seed, split in enumerate(("train", "val")):
+        draw(tmp_path / "source" / split / "cat" / "a.png", seed)
+    convert(f"folder:{tmp_path / 'source'}", f"folder:{tmp_path / 'out'}", CLASSIFICATION)
+    for split in ("train", "val"):
+        assert (tmp_path / "out" / split / "cat/a.png").read_bytes() == (tmp_path / "source" / split / "cat/a.png").read_bytes()
+
+
+def test_names_that_would_clash_are_an_error(tmp_path: Path) -> None:
+    for name in ("a.png", "A.png"):
+        draw(tmp_path / "source" / "cat" / name, 1)
+    with pytest.raises(DataError, match=r"cat/A\.png and cat/a\.png would have the same name cat/a\.png"):
+        convert(f"folder:{tmp_path / 'source'}", f"csv:{tmp_path / 'out'}", CLASSIFICATION)
 
 
 def test_real_sets_come_back(shared_data: Path, tmp_path: Path) -> None:

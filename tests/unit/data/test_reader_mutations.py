@@ -86,6 +86,15 @@ def yolo(root: Path, damaged: str) -> tuple[str, Path]:
     return f"yolo:{root}?split=val", root / damaged
 
 
+def darknet(root: Path, damaged: str) -> tuple[str, Path]:
+    pictures(root, "obj/a.png", "obj/b.png")
+    text(root / "obj/a.txt", "0 .1 .1 .4 .12 .38 .4 .12 .38 .7\n1 0.25 0.25 0.125 0.5 .9\n1 2 9 2 9 8 2 8 dog 0\n")
+    text(root / "train.txt", "data/obj/a.png\nC:\\obj\\b.png\n")
+    text(root / "obj.names", "cat\ndog\n")
+    text(root / "obj.data", "classes = 2\ntrain = data/train.txt\nnames = data/obj.names\nbackup = backup/\n")
+    return f"yolo:{root}/obj.data", root / damaged
+
+
 def pairs_txt(root: Path) -> tuple[str, Path]:
     pictures(root, *(f"{person}/{person}_000{number}.png" for person in ("Ann", "Bob") for number in (1, 2)))
     return f"lfw:{root}", text(root / "pairs.txt", "2\t1\nAnn\t1\t2\nAnn\t1\tBob\t1\nBob\t1\t2\nAnn\t2\tBob\t2\n")
@@ -139,6 +148,10 @@ CASES = {
     "yolo labels": Case("detection", lambda root: yolo(root, "labels/a.txt")),
     "yolo list": Case("detection", lambda root: yolo(root, "list.txt")),
     "yolo yaml": Case("detection", lambda root: yolo(root, "data.yaml")),
+    "darknet data": Case("detection", lambda root: darknet(root, "obj.data")),
+    "darknet list": Case("detection", lambda root: darknet(root, "train.txt")),
+    "darknet names": Case("detection", lambda root: darknet(root, "obj.names")),
+    "darknet labels": Case("detection", lambda root: darknet(root, "obj/a.txt")),
     "coco": Case("detection", coco),
     "voc": Case("detection", voc),
     "voc in gbk": Case("detection", voc_in_gbk),

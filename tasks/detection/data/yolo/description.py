@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +21,7 @@ from zoo.tasks.detection.data.yolo.lines import Keypoints
 YAML_NAMES = ("data.yaml", "data.yml")
 SPLITS = ("train", "val", "test", "minival")  # the keys that Ultralytics reads
 _CLASS_LISTS = ("classes.txt", "labels/classes.txt", "obj.names", "data/obj.names", "_darknet.labels")
-_SETTING = re.compile(r"\s*([a-z_]+)\s*=\s*([^#]*?)\s*(#.*)?", re.IGNORECASE)
-_MAX_YAML_BYTES = 1_000_000
+_MAX_BYTES = 1_000_000
 _MAX_CLASSES = 100_000
 
 
@@ -95,12 +93,12 @@ def read_yaml(file: Path) -> Mapping[Any, Any]:
     import yaml  # rarely needed
 
     try:
-        large = file.stat().st_size > _MAX_YAML_BYTES
+        large = file.stat().st_size > _MAX_BYTES
         content = None if large else yaml.load(file.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (yaml.YAMLError, OSError, ValueError, RecursionError, AttributeError, TypeError, KeyError, IndexError) as error:
         raise DataError(f"{file} is not valid YAML: {' '.join(str(error).split())[:200]}") from None
     if large:
-        raise DataError(f"{file} is larger than {_MAX_YAML_BYTES:,} bytes; expected a YAML file that describes a dataset")
+        raise DataError(f"{file} is larger than {_MAX_BYTES:,} bytes; expected a YAML file that describes a dataset")
     if not isinstance(content, dict):
         raise DataError(f"{file} contains a {type(content).__name__}; expected a mapping with names, train, val, …")
     return content
@@ -108,9 +106,9 @@ def read_yaml(file: Path) -> Mapping[Any, Any]:
 
 def class_list(*folders: Path) -> tuple[str, ...]:
     """Return the class names from a list beside the images or labels (`classes.txt`, `obj.names`, …); empty without one."""
-    for file in (folder / name for folder in folders for name in _CLASS_LISTS):
-        if file.is_file():
-            return _read_names(file)
+    for folder, name in ((folder, name) for folder in folders for name in _CLASS_LISTS):
+        if (folder / name).is_file() and (name in _CLASS_LISTS[:2] or _inside(folder, name)):
+            return _read_names(folder / name)
     return ()
 
 
@@ -208,8 +206,10 @@ def _keypoints(file: Path, content: Mapping[Any, Any]) -> Keypoints | None:
 
 def _settings(file: Path) -> dict[str, str]:
     """Read lines of the form `key = value`, with comments after `#`."""
-    lines = (_SETTING.fullmatch(line) for line in read_text(file).splitlines())
-    return {line[1]: line[2] for line in lines if line}
+    if file.stat().st_size > _MAX_BYTES:
+        raise DataError(f"{file} is larger than {_MAX_BYTES:,} bytes; expected lines such as train = data/train.txt")
+    pairs = (line.partition("#")[0].partition("=") for line in read_text(file).splitlines())
+    return {key.strip(): value.strip() for key, equals, value in pairs if equals}
 
 
 def _read_darknet(file: Path) -> Description:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
-from zoo.data.folders import Folders, PictureRoot
+from zoo.data.folders import Folders, PictureRoot, is_picture
 from zoo.data.formats import DataRef
 from zoo.data.lists import read_lines
 from zoo.data.moved import MovedFiles, tails
-from zoo.data.splits import has_pictures, split_kind
+from zoo.data.splits import split_kind
 from zoo.data.voc.folder import PICTURES
 from zoo.errors import DataError, Flaw
 from zoo.tasks.detection.data.yolo.description import Description
+
+_LOOKED = 10_000  # files in which an image is searched for, in a folder outside that of the description
 
 
 @dataclass
@@ -148,7 +151,7 @@ def _is_outside(path: Path, own: Path) -> bool:
     """Return whether a path is a list, or a folder with images, that doesn't contain the description."""
     try:
         contains = own.resolve().is_relative_to(path.resolve())
-        return not contains and (is_list(path) or (path.is_dir() and has_pictures(Folders(path), path)))
+        return not contains and (is_list(path) or (path.is_dir() and any(map(is_picture, islice(Folders(path).files(path), _LOOKED)))))
     except (OSError, ValueError):
         return False
 
