@@ -156,7 +156,9 @@ class VocFolder:
     def _by_file_name(self, annotation: Annotation) -> Path | None:
         """Return the image that an annotation names; of another computer's path, the longest end that exists."""
         assert annotation.tree is not None
-        for name in (*tails(annotation.file_name), *tails(f"{text(annotation.tree, 'folder')}/{annotation.file_name}")):
+        written, path = annotation.file_name, text(annotation.tree, "path")
+        longer = [f"{text(annotation.tree, 'folder')}/{written}", path if tails(path)[-1:] == tails(written)[-1:] else ""]
+        for name in (end for names in (written, *longer) for end in tails(names)):
             parent, _, last = nfc(name).rpartition("/")
             for place in self._candidates(annotation.file.parent):
                 listing = self._listing(place / parent)
@@ -183,7 +185,9 @@ class VocFolder:
         if not tails(name):
             return Flaw(f"filename is {name!r}; expected the name of an image")
         also = f"; searched in {', '.join(shown)}" if len(shown) > 1 else ""
-        own = "" if nfc(name).startswith(f"{annotation.stem}.") else f", and so is one named {annotation.stem}"
+        several = any(annotation.stem in self._listing(self.root / place).stems for place in places)
+        same = f", and {'there are several' if several else 'so is one'} named {annotation.stem}"
+        own = "" if nfc(name).startswith(f"{annotation.stem}.") and not several else same
         return Flaw(f"its image {name if shown[0] == '.' else f'{shown[0]}/{name}'} is missing{own}{also}", "no-picture")
 
     def _candidates(self, place: Path) -> list[Path]:
@@ -223,7 +227,7 @@ class VocFolder:
     def _listing(self, folder: Path) -> _Listing:
         if folder not in self._listings:
             place = Path(self._source.disk.find(folder))
-            self._listings[folder] = _Listing(self.walk.pictures(place, deep=False) if place.is_dir() else [])
+            self._listings[folder] = _Listing(self.walk.pictures(place, deep=False) if os.path.isdir(place) else [])
         return self._listings[folder]
 
 

@@ -64,6 +64,8 @@ LAYOUTS: dict[str, tuple[dict[str, str | int], dict[str | None, list[str]]]] = {
                     {None: ["JPEGImages/3.png", "JPEGImages/day1/1.png", "JPEGImages/day2/1.png"]}),
     "sub-folders of images only": ({"JPEGImages/day1/1.png": 1, "Annotations/1.xml": xml("1.png", folder="day1")},
                                    {None: ["JPEGImages/day1/1.png"]}),
+    "sub-folders in the path only": ({"JPEGImages/day1/1.png": 1, "JPEGImages/day2/1.png": 9, "Annotations/1.xml": xml("1.png").replace(
+                                     "<size>", r"<path>C:\me\day1\1.png</path><size>")}, {None: ["JPEGImages/day1/1.png"]}),
     "sub-folders of annotations only": ({"JPEGImages/1.png": 1, "Annotations/day1/1.xml": xml("1.png")}, {None: ["JPEGImages/1.png"]}),
     "VOCdevkit": ({"VOC2007/JPEGImages/1.png": 1, "VOC2007/Annotations/1.xml": xml("1.png"), "VOC2012/JPEGImages/2.png": 2,
                    "VOC2012/Annotations/2.xml": xml("2.png", 2)}, {None: ["VOC2007/JPEGImages/1.png", "VOC2012/JPEGImages/2.png"]}),
@@ -120,6 +122,16 @@ def test_the_image_of_an_annotation(tmp_path: Path, files: dict[str, str | int],
     assert (not data.notes) if note is None else any(note in line for line in data.notes)
 
 
+def test_long_names(tmp_path: Path) -> None:
+    files: dict[str, str | int] = {
+        "1.png": 1,
+        "1.xml": xml(f"{'a' * 300}/{'b/' * 3000}1.jpg"),
+        "é.png": 2,
+        "é.xml": xml(f"{'é' * 300}/2.jpg", 2),
+    }
+    assert paired(opened(f"voc:{write(tmp_path, files)}")) == {"1.png": 1, "é.png": 2}
+
+
 def test_an_image_that_two_annotations_name_is_that_of_its_own_name(tmp_path: Path) -> None:
     files: dict[str, str | int] = {"2.png": 2, "1.xml": xml("2.png", 9), "2.xml": xml("2.png", 2), "3.png": 3, "3.xml": xml("3.png", 3)}
     data = opened(f"voc:{write(tmp_path, files)}", "skip")
@@ -129,7 +141,7 @@ def test_an_image_that_two_annotations_name_is_that_of_its_own_name(tmp_path: Pa
 
 def test_several_images_of_a_name_are_not_guessed(tmp_path: Path) -> None:
     files: dict[str, str | int] = {"1.png": 1, "1.bmp": 2, "1.xml": xml("old.tif"), "2.png": 3, "2.xml": xml("2.png", 3)}
-    with pytest.raises(DataError, match=r"1\.xml: its image old\.tif is missing"):
+    with pytest.raises(DataError, match=r"1\.xml: its image old\.tif is missing, and there are several named 1"):
         opened(f"voc:{write(tmp_path, files)}")
     (tmp_path / "1.xml").write_text(xml("old.png"))
     assert paired(opened(f"voc:{tmp_path}")) == {"1.png": 1, "2.png": 3}
