@@ -9,8 +9,10 @@ A JSON line is an object with the image's `key` and one of: `logits`, numbers by
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,18 +89,21 @@ def _label(value: Any, position: Mapping[str, int]) -> Answer:
     """Convert a class name, or a class index if the value is an integer, to a prediction without probabilities."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(position):
         return np.array(value, np.int64)
-    if isinstance(value, str) and nfc(value.strip()) in position:
-        return np.array(position[nfc(value.strip())], np.int64)
+    name = nfc(value.strip()) if isinstance(value, str) else ""
+    name = name if name in position else re.sub(r"^(-?\d+)\.0+$", r"\1", name)  # pandas writes 1 as 1.0
+    if name in position:
+        return np.array(position[name], np.int64)
     names = list(position)
     raise Flaw(f"the label is {value!r}; expected one of {', '.join(names[:8])}{', …' if len(names) > 8 else ''}")
 
 
 def _rows(path: Path, classes: tuple[str, ...], faults: list[Fault]) -> Iterator[tuple[str, str, Answer | None]]:
     plain = list(files.by_text(classes, "classes", path))
-    next(tables.rows(path, ("key",), (), []), None)  # raises an error if the table can't be read
+    tables.open_table(path, ("key",))  # raises an error if the table can't be read
     columns: Sequence[str]
     for columns in ([_LOGIT + name for name in plain], plain, ["label"]):
-        if tables.has_columns(path, ("key", *columns)):
+        with contextlib.suppress(DataError):
+            table = tables.open_table(path, ("key", *columns))
             break
     else:
         raise DataError(
@@ -108,7 +113,7 @@ def _rows(path: Path, classes: tuple[str, ...], faults: list[Fault]) -> Iterator
         )
     position = {name: index for index, name in enumerate(plain)}
     logits = columns[0].startswith(_LOGIT) and columns[0] not in position
-    for row in tables.rows(path, ("key", *columns), (), faults):
+    for row in table.rows(faults, () if columns == ["label"] != plain else columns):
         strange = [name for name in row.values if logits and name.startswith(_LOGIT) and name not in columns]
         if strange:
             raise DataError(f"{path}: the column {strange[0]!r} belongs to no class; the classes are {', '.join(plain[:8])}")
@@ -119,6 +124,7 @@ def _rows(path: Path, classes: tuple[str, ...], faults: list[Fault]) -> Iterator
         except Flaw as flaw:
             faults.append(row.fault(flaw))
         yield row.place, row.values["key"], answer
+    files.report(path, table.notes)
 
 
 def _table(answers: Mapping[str, Answer], classes: tuple[str, ...], suffix: str) -> str:

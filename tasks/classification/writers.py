@@ -14,6 +14,7 @@ from zoo.errors import InputError
 from zoo.registry import Registry
 from zoo.system.files import write_text
 from zoo.tasks.classification.datasets.csv import sorted_labels
+from zoo.tasks.classification.labels import renamed_labels, several_labels
 
 WRITERS: Registry[Writer] = Registry("classification format")
 _TABLE = "labels.csv"
@@ -25,7 +26,9 @@ def write_csv(content: Content, out: Path) -> None:
         content.put(picture, out / picture.name)
     rows = ([picture.name, content.classes[picture.record.target], *picture.splits] for picture in content.pictures)
     write_text(out / _TABLE, as_csv(["path", "label", *(["split"] if content.splits else [])], rows))
-    write_order(content.classes, sorted_labels({content.classes[picture.record.target] for picture in content.pictures}), out)
+    labels = {content.classes[picture.record.target] for picture in content.pictures}
+    altered = several_labels(labels) or renamed_labels(labels)[0]  # unless a list of classes contains them
+    write_order(content.classes, [] if altered else sorted_labels(labels), out)
 
 
 def write_folder(content: Content, out: Path) -> None:

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from zoo.data.lists import read_lines
@@ -48,6 +49,17 @@ def write_order(classes: Sequence[str], found: Iterable[str], folder: Path) -> N
     """Write `classes.txt` to a folder, unless `found`, the class order that a reader derives from the data, is the same as `classes`."""
     if list(found) != list(classes):
         write_text(folder / FILE, "".join(f"{name}\n" for name in classes))
+
+
+def whole_numbers(labels: Collection[str]) -> dict[str, str]:
+    """Return the names of labels that are all whole numbers and partly written as fractions ("0.0"), as pandas does; empty if they aren't.
+
+    Example:
+        >>> whole_numbers(["0.0", "10.0"]), whole_numbers(["1", "2"]), whole_numbers(["1.0", "1.5"])
+        ({'0.0': '0', '10.0': '10'}, {}, {})
+    """
+    whole = {label: match[1] for label in labels if (match := re.fullmatch(r"(-?\d{1,15})(?:\.0+)?", label, re.ASCII))}
+    return whole if len(whole) == len(labels) and any(label != name for label, name in whole.items()) else {}
 
 
 def unnamed(count: int) -> tuple[str, ...]:

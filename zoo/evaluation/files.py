@@ -7,11 +7,14 @@ the keys of the rows with those of the dataset, so that no prediction is dropped
 from __future__ import annotations
 
 import json
+import logging
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+from zoo.data.moved import tails
 from zoo.data.names import nfc
 from zoo.errors import DataError, Fault, Flaw, InputError
 from zoo.system.files import write_atomic
@@ -34,10 +37,16 @@ def collect(path: Path, keys: Sequence[str], entries: Iterable[tuple[str, str, A
         InputError: keys differ only in leading or trailing spaces.
     """
     wanted = by_text(keys, "images", path)
+    other: dict[str, str] = {}  # keys by other names in the file
+    names: dict[str, list[str]] = {}
     found: dict[str, Answer] = {}
     first_at: dict[str, str] = {}
     for place, text, answer in entries:
         key = wanted.get(nfc(text.strip()))
+        if key is None:
+            names = names or _other_names(keys)
+            key = next((names[end][0] for end in tails(nfc(text.strip())) if len(names.get(end, ())) == 1), None)
+            other |= {} if key is None else {text: key}
         if key is None:
             faults.append(Fault(place, f"the dataset has no image {text!r}"))
         elif key in first_at:
@@ -47,9 +56,28 @@ def collect(path: Path, keys: Sequence[str], entries: Iterable[tuple[str, str, A
             if answer is not None:
                 found[key] = answer
     faults += [Fault(str(path), f"no prediction for {key!r}") for key in keys if key not in first_at]
+    if other:
+        text, key = next(iter(other.items()))
+        report(path, [f"{counted(len(other), 'image')} named in another way than in the dataset, such as {text!r} as {key!r}"])
     if faults:
         raise DataError(f"{path}: {counted(len(faults), 'error')} in the predictions:", faults, "Each image needs exactly one prediction.")
     return found
+
+
+def _other_names(keys: Sequence[str]) -> dict[str, list[str]]:
+    """Return the keys by their ends, with and without the suffix of the file."""
+    names: dict[str, list[str]] = {}
+    for key in keys:
+        for end in tails(key):
+            for name in {end, os.path.splitext(end)[0]}:
+                names.setdefault(name, []).append(key)
+    return names
+
+
+def report(path: Path, notes: Iterable[str]) -> None:
+    """Report what was assumed or converted in a file of predictions."""
+    for note in notes:
+        logging.getLogger("zoo").warning("%s: %s", path, note)
 
 
 def suffix_of(path: Path, suffixes: Sequence[str], whose: str) -> str:

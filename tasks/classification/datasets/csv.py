@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from zoo.data import tables
-from zoo.data.classes import in_order
+from zoo.data.classes import FILE, in_order, read_classes
+from zoo.data.columns import Found, find_boxes, find_columns
 from zoo.data.dataset import Dataset, OnError, Record
 from zoo.data.folders import PictureRoot
 from zoo.data.formats import DataRef, Scheme, finish
-from zoo.errors import Fault, Flaw
+from zoo.data.pictures import PictureFinder
+from zoo.errors import DataError, Fault, Flaw
 from zoo.tasks.classification.datasets import SCHEMES
+from zoo.tasks.classification.labels import explain, renamed_labels, several_labels
 
 _COLUMNS = ("path", "label")
+_ON, _OFF = {"1", "1.0", "true"}, {"0", "0.0", "false", ""}
 
 
 def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
@@ -20,34 +25,87 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
 
     Paths are relative to the table's folder, or to `root=`. The classes are those of the whole table, regardless of the split. They are in
     the order of a `classes.txt` next to the table; without it, they are sorted as numbers if all of them are integers, otherwise as text.
+    Instead of a column label, a table may have one column of 0 and 1 for each class. `encoding=` is the encoding of a table that isn't
+    UTF-8. Several labels of one image are errors.
     """
-    table = ref.file()
-    root = PictureRoot(ref.root_folder() or table.parent, ref.links)
+    table = tables.Table.open(ref.file(), _find, expected=(*_COLUMNS, "split"), optional=("split",), encoding=ref.options.get("encoding"))
+    finder = PictureFinder(PictureRoot(ref.root_folder() or table.path.parent, ref.links), subfolders="root" not in ref.options)
     splits = tables.SplitFilter(ref)
     faults: list[Fault] = []
+    rows: list[tuple[str, Path, str, tables.Row]] = []  # of the split
     labels: set[str] = set()
-    chosen: list[tuple[str, Path, str]] = []
     first_at: dict[str, str] = {}
-    for row in tables.rows(table, _COLUMNS, ("split",), faults):
-        label = row.values["label"]
+    for row in table.rows(faults):
         keeps = splits.keeps(row)
-        if not label:
-            faults.append(row.fault(Flaw("the label is empty; expected the class of the image", "unknown-label"), whole=True))
-            continue
-        labels.add(label)
         try:
-            key, file = root.find(row.values["path"])
+            label = _label(row, table)
+            labels.add(label)
+            key, file = finder.find(row.values["path"])
         except Flaw as flaw:
             faults.append(row.fault(flaw, whole=True))
             continue
         if first_at.setdefault(key, row.place) != row.place:
             faults.append(row.fault(Flaw(f"{key!r} is listed a second time; first listed at {first_at[key]}", "repeated-id")))
         elif keeps:
-            chosen.append((key, file, label))
+            rows.append((key, file, label, tables.Row(row.file, row.line, {})))
     splits.check()
-    classes = in_order(sorted_labels(labels), table.parent)
+    listed = table.path.parent / FILE
+    known = {*(read_classes(listed) if listed.is_file() else ()), *(ref.classes or ())}
+    names, note = renamed_labels(labels) if not labels <= known else ({}, "")
+    several = several_labels({names.get(label, label) for label in labels}, known)
+    classes = in_order(sorted_labels({name for label in labels if (name := names.get(label, label)) not in several}), table.path.parent)
     number = {name: index for index, name in enumerate(classes)}
-    return finish(ref, [Record(key, file, number[label]) for key, file, label in chosen], classes, faults, on_error)
+    records = []
+    for key, file, label, row in rows:
+        label = names.get(label, label)
+        if label in several:
+            faults.append(row.fault(Flaw(explain(label, several), "unknown-label"), whole=True))
+        else:
+            records.append(Record(key, file, number[label]))
+    notes = [*table.notes, *([note] if note else []), *finder.notes]
+    return finish(ref, records, classes, faults, on_error, notes=notes)
+
+
+def _find(header: Sequence[str]) -> Found:
+    """Find the columns. Without a label, it is the only other column, or the other columns are those of the classes."""
+    found = find_columns(header, _COLUMNS, ("split",))
+    if found.missing == ["label"] and not found.notes and not find_boxes(header):
+        if len(found.others) == 1:
+            found.names["label"], found.missing = found.others[0], ()
+        elif found.others:
+            found.names |= {name: name for name in found.others}
+            found.notes.append(f"each class has a column: {', '.join(_class_columns(found))}")
+            found.missing = ()
+    return found
+
+
+def _class_columns(found: Found) -> list[str]:
+    return [] if "label" in found.names else [name for name in found.names if name not in ("path", "split")]
+
+
+def _label(row: tables.Row, table: tables.Table) -> str:
+    """Return the label of a row; raise a `Flaw` if there is none, or several."""
+    columns = _class_columns(table.found)
+    if columns:
+        values = {name: row.values[name].lower() for name in columns}
+        if not set(values.values()) <= _ON | _OFF:
+            found = ", ".join(table.found.header[:12])
+            raise DataError(
+                f"{row.place}: no column label; expected a label, or a column of 0 and 1 for each class; the columns are {found}"
+            )
+        chosen = [name for name, value in values.items() if value in _ON]
+        if len(chosen) > 1:
+            raise Flaw(
+                f"the image has several labels ({', '.join(chosen[:5])}); multi-label classification isn't supported, so each image needs "
+                "one label",
+                "unknown-label",
+            )
+        label = "".join(chosen)
+    else:
+        label = row.values["label"]
+    if not label:
+        raise Flaw("the label is empty; expected the class of the image", "unknown-label")
+    return label
 
 
 def sorted_labels(labels: set[str]) -> list[str]:
@@ -57,9 +115,10 @@ def sorted_labels(labels: set[str]) -> list[str]:
 
 
 def _recognise(file: Path) -> str | None:
-    if file.suffix.lower() not in tables.SUFFIXES or not tables.has_columns(file, _COLUMNS):
-        return None
-    return f"it is a table with the columns {' and '.join(_COLUMNS)}"
+    found = tables.matches(file, lambda header: find_columns(header, _COLUMNS))
+    if found is not None and not find_boxes(found.header):
+        return f"it is a table with the columns {' and '.join(_COLUMNS)}"
+    return "it is Roboflow's table of classes" if file.name == "_classes.csv" and tables.matches(file, _find) else None
 
 
-SCHEMES.add("csv", Scheme("csv", open_csv, options=("root",), recognise_file=_recognise))
+SCHEMES.add("csv", Scheme("csv", open_csv, options=("root", "encoding"), recognise_file=_recognise))

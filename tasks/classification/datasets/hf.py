@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.data.dataset import Dataset, OnError, Record
-from zoo.data.formats import DataRef, Scheme, finish
+from zoo.data.formats import DataRef, Scheme, escaped, finish
+from zoo.data.tables import SUFFIXES
 from zoo.errors import DataError, Fault, ImageError, InputError
 from zoo.images import decoding
 from zoo.tasks.classification.datasets import SCHEMES
+from zoo.tasks.classification.labels import explain, renamed_labels, several_labels
 
 if TYPE_CHECKING:
     from datasets import Dataset as Table
@@ -40,17 +42,23 @@ def open_hf(ref: DataRef, on_error: OnError) -> Dataset:
     except _damage() as error:
         raise DataError(f"data {ref.text!r}: the tables of the dataset are damaged: {_short(error)}") from None
     names = getattr(table.features[label], "names", None)
-    classes = names if names is not None else [str(value) for value in sorted({value for value in values if value not in (None, "")})]
+    found = {} if names is not None else {str(value): value for value in sorted({each for each in values if each not in (None, "")})}
+    known = ref.classes or ()
+    whole, note = renamed_labels(found) if not set(found) <= set(known) else ({}, "")
+    several = several_labels({whole.get(text, text) for text in found}, known)
+    classes = names if names is not None else [name for text in found if (name := whole.get(text, text)) not in several]
     number = {name: index for index, name in enumerate(classes)}
     records, faults = [], []
     for index, value in enumerate(values):
         key = f"{index:06d}"
         name = _name(value, names)
-        if name is None:
-            faults.append(Fault(key, f"{label} is {value!r}; expected a class", whole=True, kind="unknown-label"))
+        name = name if name is None else whole.get(name, name)
+        if name is None or name in several:
+            reason = f"{label} is {value!r}; expected a class" if name is None else explain(name, several)
+            faults.append(Fault(key, reason, whole=True, kind="unknown-label"))
         else:
             records.append(Record(key, _Encoded(encoded, index, image, f"{ref.text} {key}"), number[name]))
-    return finish(ref, records, classes, faults, on_error)
+    return finish(ref, records, classes, faults, on_error, notes=[note] if note else [])
 
 
 def _damage() -> tuple[type[Exception], ...]:
@@ -87,7 +95,9 @@ def _table(ref: DataRef) -> Table:
 def _check_saved(ref: DataRef, folder: Path) -> None:
     """Raise a `DataError` unless a folder was written by `save_to_disk` and all its data files lie inside it."""
     if not _recognise(folder):
-        raise DataError(f"data {ref.text!r}: {folder} was not written by save_to_disk; expected it to contain {' or '.join(_SAVED)}")
+        tables = sorted(path for path in (*folder.glob("metadata.*"), *folder.glob("*/metadata.*")) if path.suffix in SUFFIXES)
+        hint = f". Open its table of images with csv:{escaped(str(tables[0]))}" if tables else ""
+        raise DataError(f"data {ref.text!r}: {folder} was not written by save_to_disk; expected it to contain {' or '.join(_SAVED)}{hint}")
     for state in (*folder.glob("state.json"), *folder.glob("*/state.json")):
         for entry in json.loads(state.read_bytes())["_data_files"]:
             name = entry["filename"]
@@ -113,22 +123,32 @@ def _split(ref: DataRef, opened: Any) -> Table:
 def _column(ref: DataRef, table: Table, option: str, fits: Any) -> str:
     """Return the column selected by `image=` or `label=`, or the only suitable one."""
     candidates = [name for name, feature in table.features.items() if fits(feature)]
+    if option == "label" and not candidates:  # pandas writes whole numbers as fractions
+        candidates = [name for name, feature in table.features.items() if _is_float(feature)]
     if option == "label" and len(candidates) > 1:  # a class label takes precedence over plain text or numbers
         candidates = [name for name in candidates if hasattr(table.features[name], "names")] or candidates
     columns = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in table.features.items())
     given = ref.options.get(option)
     if given is not None:
-        if given not in table.features or not fits(table.features[given]):
+        suits = given in table.features and (fits(table.features[given]) or (option == "label" and _is_float(table.features[given])))
+        if not suits:
             raise InputError(f"data {ref.text!r}: {option} is {given!r}, which is not a suitable column; the columns are: {columns}")
         return given
     if len(candidates) != 1:
         found = f"column could be {', '.join(candidates)}" if candidates else "column was not found"
+        lists = any(type(feature).__name__ in ("List", "LargeList", "Sequence") for feature in table.features.values())
+        if option == "label" and not candidates and lists:
+            found += "; columns with several labels per image are for multi-label classification, which isn't supported"
         raise InputError(f"data {ref.text!r}: the {option} {found}; select it with {option}=. The columns are: {columns}")
     return str(candidates[0])
 
 
 def _is_label(feature: Any) -> bool:
     return hasattr(feature, "names") or getattr(feature, "dtype", None) in _PLAIN
+
+
+def _is_float(feature: Any) -> bool:
+    return getattr(feature, "dtype", None) in ("float16", "float32", "float64")
 
 
 def _name(value: Any, names: list[str] | None) -> str | None:

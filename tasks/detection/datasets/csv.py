@@ -8,27 +8,30 @@ from functools import partial
 from pathlib import Path
 
 from zoo.data import tables
-from zoo.data.classes import in_order
+from zoo.data.classes import in_order, whole_numbers
+from zoo.data.columns import SIDES, find_boxes
 from zoo.data.dataset import Dataset, OnError, Record
 from zoo.data.folders import PictureRoot
 from zoo.data.formats import DataRef, Scheme, finish
+from zoo.data.pictures import PictureFinder
 from zoo.errors import Box, Fault, Flaw, ImageError
 from zoo.images import decoding
 from zoo.images.header import Header
+from zoo.tasks.detection.data.box_table import MARKS, ONE_CLASS, BoxForm, Stated, find, form_of, numbers
 from zoo.tasks.detection.data.frames import Annotated, Frames, Size, find_frames
 from zoo.tasks.detection.data.targets import area_of, checked_box, keep_classes, target_of
 from zoo.tasks.detection.datasets import SCHEMES
 
-_SIDES = ("xmin", "ymin", "xmax", "ymax")
-_COLUMNS = ("path", *_SIDES, "label")
-_MARKS = ("iscrowd", "difficult", "area")
-_Object = tuple[Box, str, bool, bool, float | None]  # as `Labelled`, with the class name instead of the label
+_COLUMNS = ("path", *SIDES, "label")
+_Object = tuple[Stated, str, bool, bool, float | None]  # as `Labelled`, with the box as stated and the class name instead of the label
+_Checked = tuple[Box, str, bool, bool, float | None]  # with the box in pixels of the upright image
 
 
 @dataclass
 class _Picture:
     """Annotations of one image, collected from its rows."""
 
+    key: str
     file: Path
     header: Header
     place: str  # place of the image's first row in the table, for messages
@@ -48,40 +51,50 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
     Paths are relative to the table's folder, or to `root=`. The classes are those of the whole table, sorted, or in the order of a
     `classes.txt` next to the table. Images are in the order of their first rows. The optional columns iscrowd, difficult (0 or 1) and area
     (in square pixels, by default the area of the box) have the same meaning as in COCO and VOC. Boxes are in the frame of the upright
-    image; the columns width and height, and `frame=`, are as in `find_frames`.
+    image; the columns width and height, and `frame=`, are as in `find_frames`. Other forms of boxes are read as in `box_table`, and tables
+    without a header as in `headless`. `encoding=` is the encoding of a table that isn't UTF-8.
     """
-    table = ref.file()
-    root = PictureRoot(ref.root_folder() or table.parent, ref.links)
+    table = tables.Table.open(
+        ref.file(), find, expected=(*_COLUMNS, "split", *MARKS), optional=("split", *MARKS), encoding=ref.options.get("encoding")
+    )
+    finder = PictureFinder(PictureRoot(ref.root_folder() or table.path.parent, ref.links), subfolders="root" not in ref.options)
     splits = tables.SplitFilter(ref)
     faults: list[Fault] = []
     pictures: dict[str, _Picture] = {}
-    for row in tables.rows(table, _COLUMNS, ("split", *_MARKS), faults):
+    named: dict[str, _Picture] = {}  # by path in the table
+    columns = form_of(table.found)
+    for row in table.rows(faults, (*SIDES, "x", "y", "w", "h", "cx", "cy", "area")):
         try:
-            picture = _picture(row, root, splits.keeps(row), pictures)
+            picture = _picture(row, finder, splits.keeps(row), pictures, named)
         except Flaw as flaw:
             faults.append(row.fault(flaw, whole=True))
             continue
         try:
-            picture.objects += [(row.line, _stated(row), each) for each in _objects(row)]
+            picture.objects += [(row.line, _stated(row), each) for each in _objects(row, columns)]
         except Flaw as flaw:
             faults.append(row.fault(flaw))
     splits.check()
-    sized = not all(_states_box(picture) for picture in pictures.values())
+    form = BoxForm.of(columns, ((box, each.header.size_hw) for each in pictures.values() for _, _, (box, *_) in each.objects))
+    sized = columns != "corners" or not all(_states_box(picture) for picture in pictures.values())
     images = {key: Annotated(key, each.file, each.stated_hw if sized else None, each.header) for key, each in pictures.items()}
-    frames = find_frames(ref, list(images.values()), partial(_boxes_of, pictures))
-    objects = {key: list(_checked(images[key], picture, frames, table, faults)) for key, picture in pictures.items()}
-    classes = in_order(sorted({name for found in objects.values() for _, name, *_ in found}), table.parent)
+    frames = find_frames(ref, list(images.values()), partial(_boxes_of, pictures, form))
+    objects = {key: list(_checked(images[key], picture, frames, form, table.path, faults)) for key, picture in pictures.items()}
+    found = {name for these in objects.values() for _, name, *_ in these}
+    names = whole_numbers(found)
+    classes = in_order(sorted({names.get(name, name) for name in found}), table.path.parent)
     label = {name: index for index, name in enumerate(classes)}
     records = []
     for key, picture in pictures.items():
         if picture.chosen and key not in frames.flaws:
-            target = target_of([(box, label[name], crowd, difficult, area) for box, name, crowd, difficult, area in objects[key]])
-            records.append(Record(key, picture.file, target, frames.size_hw(images[key])))
-    return finish(ref, records, classes, faults, on_error, keep_classes, frames.notes)
+            these = [(box, label[names.get(name, name)], crowd, difficult, area) for box, name, crowd, difficult, area in objects[key]]
+            records.append(Record(key, picture.file, target_of(these), frames.size_hw(images[key])))
+    notes = [*table.notes, *form.notes, *(["labels such as 1.0 are read as 1"] if names else []), *finder.notes, *frames.notes]
+    return finish(ref, records, classes, faults, on_error, keep_classes, notes)
 
 
-def _boxes_of(pictures: Mapping[str, _Picture], keys: Collection[str]) -> Iterator[tuple[str, Box]]:
-    yield from ((key, box) for key in keys for _, _, (box, *_) in pictures[key].objects)
+def _boxes_of(pictures: Mapping[str, _Picture], form: BoxForm, keys: Collection[str]) -> Iterator[tuple[str, Box]]:
+    if not form.fractions:  # fractions fit every frame
+        yield from ((key, form.corners(box, (1.0, 1.0))) for key in keys for _, _, (box, *_) in pictures[key].objects)
 
 
 def _states_box(picture: _Picture) -> bool:
@@ -90,7 +103,7 @@ def _states_box(picture: _Picture) -> bool:
     return all(abs(box[2] - box[0] - width) <= 1 and abs(box[3] - box[1] - height) <= 1 for (height, width), box in boxes)
 
 
-def _checked(image: Annotated, picture: _Picture, frames: Frames, table: Path, faults: list[Fault]) -> Iterator[_Object]:
+def _checked(image: Annotated, picture: _Picture, frames: Frames, form: BoxForm, table: Path, faults: list[Fault]) -> Iterator[_Checked]:
     """Yield the valid objects of an image, in the upright frame, and add invalid ones to `faults`."""
     if image.key in frames.flaws:
         faults.append(frames.flaws[image.key].at(picture.place, before=f"{image.key}: ", whole=True))
@@ -98,24 +111,26 @@ def _checked(image: Annotated, picture: _Picture, frames: Frames, table: Path, f
     frame = frames.of(image)
     for line, _, (box, *rest) in picture.objects:
         try:
-            yield frame.upright(checked_box(box, frame.size_hw)), *rest
+            yield frame.upright(checked_box(form.corners(box, frame.size_hw), frame.size_hw)), *rest
         except Flaw as flaw:
             faults.append(tables.Row(table, line, {}).fault(flaw))
 
 
-def _picture(row: tables.Row, root: PictureRoot, chosen: bool, pictures: dict[str, _Picture]) -> _Picture:
+def _picture(row: tables.Row, finder: PictureFinder, chosen: bool, pictures: dict[str, _Picture], named: dict[str, _Picture]) -> _Picture:
     """Return the image to which a row belongs; raise a `Flaw` if it can't be found or read, or if its rows belong to several splits."""
-    key = row.values["path"]
-    if key not in pictures:  # a key already in `pictures` needs no second disk access
-        key, file = root.find(key)
-    if key not in pictures:
-        try:
-            pictures[key] = _Picture(file, decoding.header(file), row.place, chosen)
-        except ImageError as error:
-            raise Flaw(f"{key} {error.reason}", error.kind) from None
-    if pictures[key].chosen != chosen:
-        raise Flaw(f"{key!r} is in another split at {pictures[key].place}", "leak")
-    return pictures[key]
+    text = row.values["path"]
+    if text not in named:  # further rows of an image need no disk access
+        key, file = finder.find(text)
+        if key not in pictures:
+            try:
+                pictures[key] = _Picture(key, file, decoding.header(file), row.place, chosen)
+            except ImageError as error:
+                raise Flaw(f"{key} {error.reason}", error.kind) from None
+        named[text] = pictures[key]
+    picture = named[text]
+    if picture.chosen != chosen:
+        raise Flaw(f"{picture.key!r} is in another split at {picture.place}", "leak")
+    return picture
 
 
 def _stated(row: tables.Row) -> Size | None:
@@ -127,28 +142,26 @@ def _stated(row: tables.Row) -> Size | None:
         return None
 
 
-def _objects(row: tables.Row) -> list[_Object]:
-    """Return the object of a row, whose box isn't checked, or nothing if the row has no box."""
-    given, name = [row.values[side] for side in _SIDES], row.values["label"]
-    if not any(given) and not name:
+def _objects(row: tables.Row, form: str) -> list[_Object]:
+    """Return the objects of a row, whose boxes aren't checked, or nothing if the row has no box."""
+    boxes, name = numbers(row, form), row.values.get("label", ONE_CLASS)
+    if not boxes and (not name or form == "list" or "label" not in row.values):
         return []
-    try:
-        left, top, right, bottom = map(float, given)
-    except ValueError:
-        numbers = ", ".join(map(repr, given))
-        raise Flaw(f"{', '.join(_SIDES)} are {numbers}; expected four numbers, or all empty with an empty label") from None
+    if not boxes:
+        raise Flaw(f"{', '.join(SIDES)} are '', '', '', ''; expected four numbers, or all empty with an empty label")
     if not name:
         raise Flaw("the label is empty; expected the class of the box", "unknown-label")
-    crowd, difficult, area = (row.values.get(mark, "") for mark in _MARKS)
+    crowd, difficult, area = (row.values.get(mark, "") for mark in MARKS)
     if crowd not in ("", "0", "1") or difficult not in ("", "0", "1"):
         raise Flaw(f"iscrowd is {crowd!r} and difficult {difficult!r}; expected 0 or 1")
-    return [((left, top, right, bottom), name, crowd == "1", difficult == "1", area_of(area))]
+    return [(box, name, crowd == "1", difficult == "1", area_of(area)) for box in boxes]
 
 
 def _recognise(file: Path) -> str | None:
-    if file.suffix.lower() not in tables.SUFFIXES or not tables.has_columns(file, _COLUMNS):
+    found = tables.matches(file, find)
+    if found is None or (boxes := find_boxes(found.header)) is None:
         return None
-    return f"it is a table with the columns {', '.join(_COLUMNS)}"
+    return f"it is a table with the columns {', '.join((found.names['path'], *boxes[1], *filter(None, [found.names.get('label')])))}"
 
 
-SCHEMES.add("csv", Scheme("csv", open_csv, options=("root", "frame"), recognise_file=_recognise))
+SCHEMES.add("csv", Scheme("csv", open_csv, options=("root", "frame", "encoding"), recognise_file=_recognise))

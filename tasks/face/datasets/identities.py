@@ -47,7 +47,8 @@ def open_identities(ref: DataRef, on_error: OnError) -> Dataset:
 
 
 def _recognise(path: Path) -> str | None:
-    return None if any(path.glob("pairs*.txt")) else recognise_folders(path)  # with a list of pairs, the format is lfw:
+    paired = [*path.glob("pairs*.txt"), *path.glob("pairs*.csv")]
+    return None if paired else recognise_folders(path)  # with a list of pairs, the format is lfw:
 
 
 SCHEMES.add("identities", Scheme("identities", open_identities, _recognise))

@@ -22,6 +22,7 @@ from zoo.tasks.face.verification.pairs import Pair, PairedDataset
 
 _NAME = r"(\S+(?:\s+[^\s\d]\S*)*)"  # its words, of which only the first may begin with a digit
 _SPACED = re.compile(rf"{_NAME}\s+(\d+)\s+(?:{_NAME}\s+)?(\d+)")
+_SEPARATED = re.compile(r"[^,;\t]+([,;]\s*)[^,;\t]+\1[^,;\t]+(\1[^,;\t]+)?[,;\s]*")  # as in a table: person,n,m or person,n,other,m
 _FILES = {None: "pairs.txt", "train": "pairsDevTrain.txt", "test": "pairsDevTest.txt"}
 
 
@@ -75,7 +76,7 @@ def open_lfw(ref: DataRef, on_error: OnError) -> Dataset:
     folder = ref.folder()
     if ref.split not in _FILES:
         raise UnknownNameError(f"split of {ref.text!r}:", str(ref.split), [split for split in _FILES if split])
-    file = folder / _FILES[ref.split]
+    file = _file(folder, _FILES[ref.split])
     lines = read_lines(file)
     faults: list[Fault] = []
     header_line, folds, of_kind = _header(file, lines)
@@ -96,10 +97,16 @@ def open_lfw(ref: DataRef, on_error: OnError) -> Dataset:
     return PairedDataset.of(dataset, pairs, list(pictures.files))
 
 
+def _file(folder: Path, name: str) -> Path:
+    """Return a file of pairs, which may also be saved as CSV."""
+    table = (folder / name).with_suffix(".csv")
+    return table if table.is_file() and not (folder / name).exists() else folder / name
+
+
 def _header(file: Path, lines: list[tuple[int, str]]) -> tuple[int, int, int]:
     """Remove the header; return its line number, the number of folds, and the number of pairs of each kind (genuine, impostor) per fold."""
     number, line = lines.pop(0) if lines else (1, "")
-    values = [_number(value) for value in line.split()]
+    values = [_number(value) for value in re.split(r"[\s,;]+", line.strip(" ,;"))]
     folds, pairs = (1, *values) if len(values) == 1 else values if len(values) == 2 else (None, None)
     if not folds or not pairs:
         raise DataError(f"{file} line {number} is {line[:60]!r}; expected the numbers of folds and of pairs of each kind, such as 10 300")
@@ -131,8 +138,10 @@ def _parsed(line: str) -> tuple[tuple[str, str], tuple[int, int], bool]:
     Raises:
         Flaw: the line is invalid.
     """
-    found = _SPACED.fullmatch(line) if "\t" not in line and len(line) < 1000 else None
-    values = [value for value in found.groups() if value] if found else line.split("\t") if "\t" in line else line.split()
+    short = len(line) < 1000
+    cells = re.sub(r"\s*[,;]\s*", "\t", line.rstrip(" ,;")) if short and _SEPARATED.fullmatch(line) else line
+    found = _SPACED.fullmatch(cells) if "\t" not in cells and short else None
+    values = [value for value in found.groups() if value] if found else cells.split("\t") if "\t" in cells else cells.split()
     values = [unquoted(value.strip()) for value in values]
     same = len(values) == 3
     first, second = (_number(value) for value in (values[1:] if same else values[1:4:2])) if len(values) in (3, 4) else (None, None)
@@ -163,8 +172,8 @@ def _number(text: str) -> int | None:
 
 
 def _recognise(folder: Path) -> str | None:
-    found = [name for name in _FILES.values() if (folder / name).is_file()]
-    return f"it contains {found[0]}" if found else None
+    found = [file for name in _FILES.values() if (file := _file(folder, name)).is_file()]
+    return f"it contains {found[0].name}" if found else None
 
 
 SCHEMES.add("lfw", Scheme("lfw", open_lfw, _recognise, options=("root",)))

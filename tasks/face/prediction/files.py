@@ -145,13 +145,13 @@ def _write_npz(path: Path, embeddings: Mapping[str, Embedding | None]) -> None:
 
 
 def _rows(path: Path, faults: list[Fault]) -> _Entries:
-    first = next(tables.rows(path, ("key",), (), []), None)
-    header = [] if first is None else [name for name in first.values if name[:1] == "e" and name[1:].isdecimal()]
+    header = [name for name in tables.open_table(path, ("key",)).found.header if name[:1] == "e" and name[1:].isdecimal()]
     names = [f"e{index}" for index in range(len(header))]
-    if first is not None and (not names or set(names) != set(header)):
+    if not names or set(names) != set(header):
         found = ", ".join(header[:8]) or "none"
         raise DataError(f"{path}: expected the columns key and e0, e1, …, one for each number of the embedding; e columns found: {found}")
-    for row in tables.rows(path, ("key", *names), (), faults):
+    table = tables.open_table(path, ("key", *names))
+    for row in table.rows(faults, names):
         answer = None
         values = [row.values[name] for name in names]
         try:
@@ -159,6 +159,7 @@ def _rows(path: Path, faults: list[Fault]) -> _Entries:
         except Flaw as flaw:
             faults.append(row.fault(flaw))
         yield row.place, row.values["key"], answer
+    files.report(path, table.notes)
 
 
 def _write_table(path: Path, embeddings: Mapping[str, Embedding | None], suffix: str) -> None:

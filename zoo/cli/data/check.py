@@ -41,13 +41,14 @@ def check(flags: DataCheckFlags) -> int:
 
 
 def task_of(ref: DataRef) -> str:
-    """Return the first task that supports the scheme or recognises the path of a dataset; classification if there is none."""
+    """Return the first task that supports the scheme and recognises the path of a dataset, or else one of these; or classification."""
     path = Path(ref.path).expanduser()
-    for name in list_tasks():
-        schemes = get_task(name).data.schemes
-        if ref.scheme in schemes if ref.scheme else path.exists() and matches(path, schemes):
+    able = [name for name in list_tasks() if ref.scheme in ("", *get_task(name).data.schemes)]
+    for name in able if len(able) > 1 and path.exists() else ():
+        found = matches(path, get_task(name).data.schemes)
+        if ref.scheme in found if ref.scheme else found:
             return name
-    return "classification"
+    return able[0] if able and ref.scheme else "classification"
 
 
 def _print(found: Findings) -> None:

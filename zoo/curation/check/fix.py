@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import astuple
+from functools import partial
 from pathlib import Path
 
 from zoo.curation.check import fix_boxes
@@ -13,8 +14,10 @@ from zoo.curation.check.findings import Finding
 from zoo.curation.check.fix_boxes import Change, mend_box
 from zoo.curation.check.pictures import Facts
 from zoo.data import tables
+from zoo.data.columns import find_columns
 from zoo.data.formats import DataRef
-from zoo.errors import InputError
+from zoo.data.moved import tails
+from zoo.errors import Box, InputError
 from zoo.system.files import draft_folder, write_text
 
 CHANGES = "changes.csv"
@@ -93,12 +96,18 @@ def _write_table(examination: Examination, out: Path) -> Iterator[Change]:
     assert table is not None
     pairs = list(zip(examination.opened.items, examination.facts, strict=True))
     facts = {str(item.record.path): fact for item, fact in pairs} | {item.key: fact for item, fact in pairs}
+    facts |= {os.path.splitext(item.key)[0]: fact for item, fact in reversed(pairs) if os.path.splitext(item.key)[0] not in facts}
     faults = {found.place: found for found in examination.findings.findings if found.key.endswith(table.name)}
     header: list[str] = []
     rows: dict[tuple[str, ...], None] = {}
-    for row in tables.rows(table, ("path",), (*_SIDES, "label", "split"), []):
+    find = partial(find_columns, required=("path",), optional=(*_SIDES, "label", "split"))
+    opened = tables.Table.open(table, find, encoding=examination.opened.encoding)
+    opened.found.names |= {name: name for name in opened.found.header if name not in opened.found.names.values()}
+    for row in opened.rows([], _SIDES):
         header = header or list(row.values)
-        values, change = _fixed(row.values, facts.get(os.path.normpath(row.values["path"])), faults.get(row.line))
+        names = (os.path.normpath(row.values["path"]), *tails(row.values["path"]))
+        fact = next((facts[name] for name in names if name in facts), None)
+        values, change = _fixed(row.values, fact, faults.get(row.line))
         cells = tuple(values.values())
         if cells in rows:
             values, change = {}, "duplicate of an earlier row"
@@ -119,10 +128,19 @@ def _fixed(values: Mapping[str, str], fact: Facts | None, fault: Finding | None)
         return {}, f"{values['path']} {fact.fault}"
     if fault is None:
         return dict(values), ""
-    if fault.box is None or fault.kind not in ("box-outside", "box-swapped") or fact is None:
+    mendable = fault.kind in ("box-outside", "box-swapped") and fact is not None
+    if fault.box is None or not mendable or not _is_box(values, fault.box):
         return {}, fault.text
     box, what = mend_box(fault.box, fact.size_hw)
     if box is None:
         return {}, f"{fault.text}: {what}"
     sides = {side: f"{value:g}" for side, value in zip(_SIDES, box, strict=True)}
     return {**values, **sides}, f"box {list(fault.box)} changed to {list(box)}: {what}"
+
+
+def _is_box(values: Mapping[str, str], box: Box) -> bool:
+    """Return whether a row's columns contain a box as it is, in pixels. Boxes in other forms can't be rewritten."""
+    try:
+        return tuple(float(values[side]) for side in _SIDES) == box
+    except (KeyError, ValueError):
+        return False

@@ -49,6 +49,7 @@ class Opened:
     path: Path | None = None  # folder or file in the dataset string; None if it doesn't exist
     whole: bool = True  # whether the whole dataset was requested, without `split=`, `classes=` and `limit=`
     links: str = "own"  # as in `DataRef`
+    encoding: str | None = None  # of a table, if it was given
     pairs: tuple[Any, ...] = ()  # pairs of record keys, for datasets of face pairs
     items: list[Item] = field(default_factory=list)  # the samples, each with all its splits
     faults: list[Fault] = field(default_factory=list)  # annotation errors
@@ -80,7 +81,7 @@ def open_all(data: object, task: Task, say: Callable[[str], None] | None = None)
     ref = DataRef.of(data)
     path, whole = Path(ref.path).expanduser(), ref.split is None and ref.classes is None and ref.limit is None
     scheme = ref.scheme or recognise(ref, task.data.schemes, task.name, say)
-    opened = Opened(ref.text, scheme, path if path.exists() else None, whole, ref.links)
+    opened = Opened(ref.text, scheme, path if path.exists() else None, whole, ref.links, ref.options.get("encoding"))
     splits = task.data.schemes[scheme].splits or split_names
     names = splits(path) if ref.split is None else []
     refusal: InputError | None = None
@@ -159,7 +160,7 @@ def split_names(path: Path) -> list[str]:
     """
     try:
         if path.is_file() and path.suffix.lower() in tables.SUFFIXES:
-            return sorted({row.values["split"] for row in tables.rows(path, ("path",), ("split",), []) if row.values.get("split")})
+            return tables.split_names(path)
         yaml = path / "data.yaml" if path.is_dir() else path
         if yaml.is_file():
             return list(dict.fromkeys(_YAML_SPLIT.findall(yaml.read_text(encoding="utf-8"))))

@@ -174,7 +174,7 @@ def test_a_column_that_is_nearly_ours_is_a_fault_and_others_are_not(folder: Path
     ("data", "message"),
     [
         (b"", "no column path, label; expected a header with path, label, split, found nothing"),
-        (b"path;label\n", "no column path, label; .* found 'path;label'"),
+        (b"path:label\n", "no column path, label; .* found 'path:label'"),
         (b"path,label,label\n", "line 1: a column name occurs twice"),
         (b'path,label\n"a', "line 2 is not valid CSV: unexpected end of data"),
         (b"path,label\n\xff\xfe,a\n", "is not valid UTF-8 after line"),

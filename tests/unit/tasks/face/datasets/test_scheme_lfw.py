@@ -51,6 +51,16 @@ def test_pairs_keep_their_order_and_folds(folder: Path) -> None:
     assert dataset[0].image.shape == (8, 8, 3)
 
 
+@pytest.mark.parametrize(("separator", "name"), [(",", "pairs.csv"), ("; ", "pairs.csv"), (",", "pairs.txt")])
+def test_pairs_that_a_spreadsheet_saved(folder: Path, separator: str, name: str) -> None:
+    pairs = opened(f"lfw:{folder}").pairs
+    (folder / "pairs.txt").unlink()
+    lines = [line.replace("\t", separator) for line in PAIRS.splitlines()]
+    padded = [line + separator.strip() * (3 - line.count(separator)) for line in lines]  # rows of equal length
+    (folder / name).write_text("".join(f"{line}\r\n" for line in padded), encoding="utf-8-sig")
+    assert opened(f"lfw:{folder}").pairs == opened(folder).pairs == pairs
+
+
 def test_images_with_unusual_suffixes_are_found(folder: Path) -> None:
     for before, after in (
         ("Bob/Bob_0001.jpg", "Bob/Bob_0001.JPG"),

@@ -1,0 +1,57 @@
+"""Labels in tables: numbers that became fractions, and cells with several labels, which classification doesn't support."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+
+from zoo.data.classes import whole_numbers
+
+_PHRASES = {"no", "not", "non", "none", "without", "with", "other", "and", "or", "of"}  # "no mask" isn't the two labels "no" and "mask"
+
+
+def several_labels(labels: Iterable[str], known: Collection[str] = ()) -> dict[str, tuple[str, ...]]:
+    """Return the labels that are probably several labels of one image, with their parts.
+
+    They are lists (`['cat', 'dog']`), numbers (`3 17`), and labels whose parts, separated by `|`, `;`, commas or spaces, are labels of
+    other images: all parts of a label, or at least one part of every label that has several. Names of several words, such as "tiger
+    shark", are thus no lists. Labels in `known` are never lists.
+    """
+    unknown = set(labels) - set(known)
+    found = {label: parts for label in unknown if len(parts := _listed(label)) > 1}
+    for separator in (r"[|;]", ",", r"\s+"):
+        split = {label: tuple(part for part in map(str.strip, re.split(separator, label)) if part) for label in unknown}
+        split = {label: parts for label, parts in split.items() if len(parts) > 1 and not _PHRASES & set(map(str.casefold, parts))}
+        single = unknown - set(split)
+        used = Counter(part for parts in split.values() for part in set(parts))
+        mostly = all(any(part in single for part in parts) for parts in split.values())
+        mostly |= separator == "[|;]" and any(used[part] > 1 for parts in split.values() for part in parts)
+        for label, parts in split.items():
+            if mostly or all(part in single for part in parts) or all(re.fullmatch(r"\d+", part) for part in parts):
+                found.setdefault(label, parts)
+    return found
+
+
+def _listed(label: str) -> tuple[str, ...]:
+    """Return the parts of a label that is written as a list; empty if it isn't."""
+    if not (label[:1] == "[" and label[-1:] == "]"):
+        return ()
+    return tuple(part for part in re.split(r"[\s,]*['\"]?\s*,\s*['\"]?|['\"]\s+['\"]", label[1:-1].strip("'\" ")) if part)
+
+
+def renamed_labels(labels: Collection[str]) -> tuple[dict[str, str], str]:
+    """Return new names of labels by old names, and a note: whole numbers instead of 0.0 and 1.0, and the only entries of lists."""
+    names = whole_numbers(labels)
+    if not names and labels and all(len(_listed(label)) == 1 for label in labels):
+        names = {label: _listed(label)[0] for label in labels}
+    example = next(iter(sorted(names)), "")
+    return names, f"labels are read as {names[example]} instead of {example}, and so on" if names else ""
+
+
+def explain(label: str, parts: Mapping[str, tuple[str, ...]]) -> str:
+    """Return the message about a label that is several labels."""
+    return (
+        f"the label {label!r} looks like several labels ({', '.join(parts[label][:5])}); multi-label classification isn't supported, so "
+        "each image needs one label. If it is the name of one class, list all classes in classes.txt next to the table"
+    )
