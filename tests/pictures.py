@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo.images import decoding
+
 COLOURS = {"blue": (0, 0, 200), "green": (0, 200, 0), "red": (200, 0, 0)}
 
 
@@ -52,3 +54,8 @@ def write_video(path: Path, colours: list[tuple[int, int, int]]) -> Path:
         video.write(np.full((32, 48, 3), colour[::-1], np.uint8))
     video.release()
     return path
+
+
+def upright(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Return an image [H, W, 3] turned as an EXIF orientation (1 to 8) declares."""
+    return np.dstack([decoding.upright(image[..., band], orientation) for band in range(3)])

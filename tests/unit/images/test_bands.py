@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 import zoo
+from tests.pictures import upright
 from zoo.errors import ImageError, InputError
 from zoo.images import decoding, headers
 from zoo.images.bands import parse
@@ -145,7 +146,7 @@ def test_plain_rgb_in_planes(dtype: Any, planar: bool) -> None:
 @pytest.mark.parametrize("extra", [(0,), (2,)])
 def test_orientation(orientation: int, extra: tuple[int, ...], tmp_path: Path) -> None:
     data = tiff(bands(4), extra, orientation=orientation)
-    expected = decoding.upright(bands(4)[..., [3, 1, 0]], orientation)
+    expected = upright(bands(4)[..., [3, 1, 0]], orientation)
     np.testing.assert_array_equal(zoo.read_image(data, bands=(3, 1, 0)), expected)
     (tmp_path / "x.tif").write_bytes(data)
     assert decoding.size(tmp_path / "x.tif") == expected.shape[:2] == decoding.decode(data, "x").shape[:2]

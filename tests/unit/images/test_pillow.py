@@ -15,6 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, features
 
+from tests.pictures import upright
 from zoo.errors import ImageError
 from zoo.images import decoding, headers, pillow
 
@@ -121,7 +122,7 @@ def test_all_eight_orientations(kind: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[274] = orientation
     image = decoding.decode(encoded(PHOTO, kind, exif=exif.tobytes(), quality=95), "x")
-    turned = decoding.upright(np.asarray(PHOTO), orientation)
+    turned = upright(np.asarray(PHOTO), orientation)
     assert image.shape == turned.shape
     assert np.abs(image.astype(int) - turned).mean() < 5
 
