@@ -67,8 +67,8 @@ def _decoded(data: bytes) -> str | bytes:
     name = found[1].decode().lower()
     if name.startswith(("utf-16", "utf16", "utf-32", "ucs-2")):  # .NET declares the encoding of its strings, and writes UTF-8
         return data.decode("utf-8")
-    encoding = _WIDE.get(name) or _WIDE.get(codecs.lookup(name).name)
-    return data if encoding is None else data.decode(encoding)
+    wide = _WIDE.get(name) or _WIDE.get(codecs.lookup(name).name)
+    return data if wide is None else data.decode(wide)
 
 
 def _reason(error: Exception, data: bytes) -> str:

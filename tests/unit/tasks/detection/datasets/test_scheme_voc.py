@@ -120,7 +120,7 @@ def test_blood_cells(shared_data: Path) -> None:
 ])  # fmt: skip
 def test_rotated_boxes_and_polygons_of_voc(tmp_path: Path, outline: str, box: list[float]) -> None:
     data = opened(f"voc:{write_voc(tmp_path, a=annotation(objects=f'<object><name>cat</name>{outline}</object>' + thing()))}")
-    np.testing.assert_allclose(data.records[0].target["boxes"], [box, [1, 2, 11, 22]], rtol=1e-6)
+    np.testing.assert_allclose(data.records[0].target["boxes"], np.array([box, [1, 2, 11, 22]]), rtol=1e-6)
     assert data.notes == ("1 object without bndbox, such as in Annotations/a.xml: their boxes enclose their rotated boxes or polygons",)
     main(["data", "check", f"voc:{tmp_path}", "--fix", str(tmp_path / "clean"), "--quiet"])
     assert outline in (tmp_path / "clean/Annotations/a.xml").read_text()  # which isn't a box to clean
