@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from zoo.data.folders import Folders, PictureRoot, listed
@@ -25,7 +25,7 @@ from zoo.tasks.detection.data.yolo.description import (
 )
 from zoo.tasks.detection.data.yolo.labels import Labels, is_labels, label_files, label_key
 from zoo.tasks.detection.data.yolo.lines import Keypoints
-from zoo.tasks.detection.data.yolo.places import Places, find_places, is_list, root_of_list
+from zoo.tasks.detection.data.yolo.places import Places, find_places, is_list, lists_images, root_of_list
 
 
 @dataclass
@@ -50,7 +50,17 @@ def find_layout(ref: DataRef) -> Layout:
     if is_list(path):
         return _from_list(ref, path)
     file = path if path.is_file() else find_description(ref, path)
-    return _from_folder(ref, path) if file is None else _from_description(ref, file)
+    if file is not None:
+        return _from_description(ref, file)
+    lists = _split_lists(path)
+    if lists and ref.split is not None:
+        if (split := match_split(ref.split, lists)) is None:
+            raise InputError(f"data {ref.text!r}: no split {ref.split!r} in {path}; its lists are: {', '.join(lists)}")
+        return _from_list(replace(ref, split=None), lists[split])
+    layout = _from_folder(ref, path)
+    if lists:
+        layout.notes.append(f"all images are read; choose a list with ?split={next(iter(lists))}: {', '.join(lists)}")
+    return layout
 
 
 def split_names(path: Path) -> list[str]:
@@ -59,7 +69,7 @@ def split_names(path: Path) -> list[str]:
         file = path if path.is_file() else find_description(DataRef(str(path), "yolo", str(path)), path)
         if file is not None:
             return [] if is_list(file) else [split for split in read_description(file).entries if split != "minival"]
-        return [folder.name for folder in Folders(path).subfolders(_base(path)) if split_kind(folder.name)]
+        return list(_split_lists(path)) or _split_folders(path)
     except InputError:
         return []  # the reader reports the error
 
@@ -141,14 +151,18 @@ def _from_list(ref: DataRef, file: Path) -> Layout:
     """Return the layout of a list of images that was passed itself."""
     if ref.split is not None:
         raise InputError(f"data {ref.text!r} names a list of images; split= chooses one of several, so leave it out")
-    folder, notes = ref.root_folder(), []
-    if folder is None:
-        folder, notes = root_of_list(ref, file)
-    root = PictureRoot(folder, ref.links)
-    description = find_description(ref, folder)
+    folder = ref.root_folder()
+    folder, notes = root_of_list(ref, file) if folder is None else (folder, [])
+    return _without_description(ref, folder, file, notes)
+
+
+def _without_description(ref: DataRef, root: Path, source: Path, notes: Sequence[str] = ()) -> Layout:
+    """Return the layout of one folder or list of images; the classes are those of a description or a list of names in the root."""
+    description = find_description(ref, root)
     about = None if description is None else read_description(description)
-    names = about.names if about else class_list(folder, file.parent)
-    return Layout(Places(root, (file,), notes), names, Folders(folder, ref.links), about and about.keypoints)
+    names = about.names if about else class_list(root, source if source.is_dir() else source.parent)
+    places = Places(PictureRoot(root, ref.links), (source,), list(notes))
+    return Layout(places, names, Folders(root, ref.links), about.keypoints if about else None)
 
 
 def _from_description(ref: DataRef, file: Path) -> Layout:
@@ -164,18 +178,28 @@ def _from_description(ref: DataRef, file: Path) -> Layout:
 
 
 def _from_folder(ref: DataRef, path: Path) -> Layout:
-    """Return the layout of a folder without a description."""
+    """Return the layout of a folder without a description; it may also be the folder of images beside one of labels."""
+    root, base = path, _base(path)
     if not is_bare(path) and not any(map(is_labels, label_files(Folders(path), path))):
-        raise DataError(
-            f"data {ref.text!r}: {path} has neither {YAML_NAMES[0]} nor folders named 'images' and 'labels', nor label files beside images"
-        )
+        above, images, inner = f"{path.absolute().as_posix()}/".rpartition("/images/")
+        if not images or not Path(above, "labels", inner).is_dir():
+            missing = f"neither {YAML_NAMES[0]} nor folders named 'images' and 'labels', nor label files beside images"
+            raise DataError(f"data {ref.text!r}: {path} has {missing}")
+        root, base = Path(above), path.absolute()
     if "root" in ref.options:
         raise InputError(f"data {ref.text!r}: root= needs a {YAML_NAMES[0]}; {path} has none")
-    folders = Folders(path, ref.links)
-    source = split_folder(ref, folders, _base(path), of_classes=False)
-    if (source / "images").is_dir():
-        source = source / "images"
-    return Layout(Places(PictureRoot(path, ref.links), (source,)), class_list(path, source), folders)
+    source = split_folder(ref, Folders(root, ref.links), base, of_classes=False)
+    return _without_description(ref, root, source / "images" if (source / "images").is_dir() else source)
+
+
+def _split_folders(path: Path) -> list[str]:
+    return [folder.name for folder in Folders(path).subfolders(_base(path)) if split_kind(folder.name)]
+
+
+def _split_lists(path: Path) -> dict[str, Path]:
+    """Return the lists of images in a folder that are named like splits, by name, unless there are folders of splits."""
+    lists = {file.stem: file for file in sorted(path.glob("*.txt")) if split_kind(file.stem) and lists_images(file)}
+    return {} if lists and _split_folders(path) else lists
 
 
 def _base(path: Path) -> Path:

@@ -126,7 +126,7 @@ def is_header(line: str) -> bool:
     return line.startswith(("imagesource:", "gsd:"))
 
 
-def is_dota(values: Sequence[str] | Sequence[bytes]) -> bool:
+def is_dota(values: Sequence[str]) -> bool:
     """Return whether values are a line in DOTA's format: the ninth is the name of a class."""
     if len(values) not in (9, 10):
         return False

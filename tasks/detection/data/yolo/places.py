@@ -15,6 +15,7 @@ from zoo.data.moved import MovedFiles, tails
 from zoo.data.splits import split_kind
 from zoo.data.voc.folder import PICTURES
 from zoo.errors import DataError, Flaw
+from zoo.images import decoding
 from zoo.tasks.detection.data.yolo.description import Description
 
 _LOOKED = 10_000  # files in which an image is searched for, in a folder outside that of the description
@@ -41,7 +42,7 @@ def find_places(ref: DataRef, about: Description, split: str) -> Places:
     refused = False
     for folder in _candidates(about) if given is None else [given]:
         inside = given is not None or PictureRoot(own).holds(folder)
-        if not folder.is_dir() or (not inside and own.resolve().is_relative_to(folder.resolve())):
+        if not folder.is_dir():
             continue
         if not inside and not trusted:
             refused = True
@@ -49,7 +50,7 @@ def find_places(ref: DataRef, about: Description, split: str) -> Places:
         folder = folder if inside else folder.resolve()
         root, moved = PictureRoot(folder, ref.links), list[str]()
         sources = [_source(root, own, text, moved) for text in about.entries[split]]
-        if None not in sources:
+        if None not in sources and (inside or not any(source and own.resolve().is_relative_to(source) for source in sources)):
             if given is None and about.path and not (inside and os.path.normpath(folder) == os.path.normpath(own / about.path)):
                 moved.insert(0, f"path in {about.file.name} is {about.path!r}; the dataset folder is {folder}")
             return _of_lists(ref, about.file, Places(root, tuple(source for source in sources if source), moved))
@@ -123,6 +124,14 @@ def _existing(path: Path, root: PictureRoot, own: Path) -> Path | None:
 def is_list(path: Path) -> bool:
     """Return whether a path is a list of images."""
     return path.suffix.lower() == ".txt" and path.is_file()
+
+
+def lists_images(file: Path) -> bool:
+    """Return whether the first line of a text file is the path of an image."""
+    try:
+        return is_list(file) and next((line for _, line in read_lines(file)), "").lower().endswith(decoding.SUFFIXES)
+    except DataError:
+        return False
 
 
 def _outside(ref: DataRef, about: Description, split: str, refused: bool) -> Places:

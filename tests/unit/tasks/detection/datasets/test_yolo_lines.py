@@ -77,7 +77,7 @@ def test_fractions_beyond_1_are_cut_as_corners_are(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"2 errors .*\n.*labels/a\.txt line 3: cx cy w h are -\.001 \.5 \.2 \.2; expected fractions"):
         open_data(data, SCHEMES, "detection")
     boxes = open_data(data, SCHEMES, "detection", "skip").records[0].target["boxes"]
-    np.testing.assert_allclose(boxes, [[0, 0, 200, 100], [159.6, 25, 200, 75], [76, 10, 200, 40]], atol=1e-4)
+    np.testing.assert_allclose(boxes, np.array([[0, 0, 200, 100], [159.6, 25, 200, 75], [76, 10, 200, 40]]), atol=1e-4)
 
 
 @pytest.mark.parametrize("folder", ["labels", "labelTxt", "labelTxt-v1.5"])

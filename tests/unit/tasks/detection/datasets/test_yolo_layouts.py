@@ -162,6 +162,36 @@ def test_a_yaml_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             opened(f"yolo:cfg/{name}.yaml?split=val&links=refuse")
 
 
+def test_a_yaml_in_a_folder_of_the_dataset(tmp_path: Path) -> None:
+    root = write(
+        tmp_path, {**SPLITS, "cfg/path.yaml": f"path: ..\nval: valid/images\n{NAMES}", "cfg/old.yaml": f"val: ../valid/images\n{NAMES}"}
+    )
+    for name in ("path", "old"):
+        check(opened(f"yolo:{root}/cfg/{name}.yaml"), "valid/images/b.png")
+    write(root, {"cfg/above.yaml": f"path: ../..\nval: {root.name}\n{NAMES}"})  # contains the file itself
+    with pytest.raises(DataError, match=r"val is '.*', which is neither a folder nor a \.txt list inside"):
+        opened(f"yolo:{root}/cfg/above.yaml")
+
+
+def test_lists_beside_folders_without_a_description(tmp_path: Path) -> None:
+    root = write(
+        tmp_path, {"obj/a.png": "image", "obj/b.png": "image", "train.txt": "obj/a.png", "val.txt": "obj/b.png", "obj.names": "cat\ndog"}
+    )
+    check(opened(f"yolo:{root}?split=valid"), "obj/b.png")
+    dataset = opened(f"yolo:{root}")
+    check(dataset, "obj/a.png", "obj/b.png")
+    assert "all images are read; choose a list with ?split=train: train, val" in dataset.notes
+    assert examine(f"yolo:{root}", "detection", workers=0).findings.splits == {"train": 1, "val": 1}
+    with pytest.raises(InputError, match=r"no split 'test' in .*; its lists are: train, val"):
+        opened(f"yolo:{root}?split=test")
+
+
+def test_a_folder_of_images_beside_its_labels(tmp_path: Path) -> None:
+    root = write(tmp_path, {"images/train/a.png": "image", "images/val/b.png": "image", "data.yaml": f"train: images/train\n{NAMES}"})
+    check(opened(f"yolo:{root}/images/val"), "images/val/b.png")
+    check(opened(f"yolo:{root}/images?split=train"), "images/train/a.png")
+
+
 def test_folders_of_other_users_are_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write(tmp_path / "pets", SPLITS)
     write(tmp_path / "cfg", {"p.yaml": f"path: {root}\nval: valid/images\n{NAMES}"})
