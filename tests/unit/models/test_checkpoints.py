@@ -226,6 +226,10 @@ def test_projections_of_other_encoders_are_skipped(tmp_path: Path, truth: State)
     model, said = loaded(tmp_path / "w.pth", pre("backbone.", {**trunk(truth), **projection}))
     assert same(model, truth, with_head=False)
     assert said == ["skipped what doesn't belong to the model: 2 entries (backbone.fc.0.weight, backbone.fc.2.weight)", FRESH]
+    swav = {"projection_head.0.weight": torch.zeros(8, 8), "prototypes.weight": torch.zeros(4, 8)}
+    model, said = loaded(tmp_path / "w.pth", pre("module.", {**trunk(truth), **swav}))
+    assert same(model, truth, with_head=False)
+    assert "skipped what doesn't belong to the model: 2 entries (module.projection_head.0.weight, module.prototypes.weight)" in said
     with pytest.raises(WeightsError, match=r"the classifier has the keys 0\.weight, 2\.weight; expected one linear layer"):
         loaded(tmp_path / "w.pth", pre("module.", {**trunk(truth), **projection}))
 
@@ -247,7 +251,7 @@ def test_models_of_the_zoo_in_wrappers(tmp_path: Path) -> None:
     torch.manual_seed(0)
     donor = build("resnet20", classes=["a", "b"])
     torch.save({"model": pre("module.", donor.state_dict())}, tmp_path / "w.pth")
-    model = build("resnet20", weights=tmp_path / "w.pth")
+    model = build("resnet20", classes=["a", "b"], weights=tmp_path / "w.pth")
     assert all(torch.equal(value, donor.state_dict()[key]) for key, value in model.state_dict().items())
     for prefix in ("backbone.", "module.", ""):  # the trunk alone, as the zoo or the CIFAR ResNets name it
         save_file(pre(prefix, donor.backbone.state_dict()), tmp_path / "w.safetensors")

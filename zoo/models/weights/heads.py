@@ -16,6 +16,7 @@ from zoo.models.weights.prefixes import Found
 _BESIDE = ("head.fc", "head", "fc", "classifier", "linear", "last_linear", "cls_head.fc", "cls_head", "classification_head", "head.linear")
 # prefixes of encoders in self-supervised training, whose last layers are a projection and no classifier
 _PROJECTED = re.compile(r"(^|\.)(encoder_[qk]|(base|momentum)_encoder)\.")
+_PROJECTION = re.compile("projection|projector|predictor|prototypes|queue")
 _ENCODER = re.compile(r"(encoder|backbone|trunk|student|teacher|online)[^.]*\.")
 
 
@@ -32,9 +33,12 @@ def with_classifier(found: Found, shapes: Mapping[str, torch.Size], channels: in
     """
     stages = {key.partition(".")[0] for key in shapes}
     last = {key: value for key, value in found.state.items() if key.partition(".")[0] not in stages}
-    if last and (_PROJECTED.search(found.prefix) or (_ENCODER.search(found.prefix) and not _is_linear(last, channels))):
-        state = {key: value for key, value in found.state.items() if key not in last}
-        found = replace(found, state=state, rest={**{f"{found.prefix}{key}": value for key, value in last.items()}, **found.rest})
+    strange = {key for key in last if _PROJECTION.match(key)}
+    if _PROJECTED.search(found.prefix) or (_ENCODER.search(found.prefix) and not _is_linear(last, channels)):
+        strange = set(last)
+    if strange:
+        state = {key: value for key, value in found.state.items() if key not in strange}
+        found = replace(found, state=state, rest={**{f"{found.prefix}{key}": last[key] for key in last if key in strange}, **found.rest})
     if last or _PROJECTED.search(found.prefix):
         return found
     for name in _beside(found.prefix):

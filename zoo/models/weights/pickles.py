@@ -133,9 +133,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
 
 
 def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with contextlib.suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(path) as parts:
+    with contextlib.suppress(Exception), zipfile.ZipFile(path) as parts:  # for damaged files, zipfile raises errors of any class
         return any(name.endswith("/constants.pkl") for name in parts.namelist())
     return False
 
