@@ -107,6 +107,7 @@ def write_content(
         nonlocal linked
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(picture.record.source, Path):
+            picture.record.check_size()  # not all sizes of a large dataset are checked when it is opened
             linked += _link_or_copy(picture.record.source, path, pictures)
         else:
             path.write_bytes(encoded_picture(picture.record))

@@ -67,6 +67,16 @@ class Record:
         """Path of the image file; None if the image is in memory or generated on demand."""
         return self.source if isinstance(self.source, Path) else None
 
+    def check_size(self) -> None:
+        """Raise an `ImageError` if the header of the image file declares another size than the annotations."""
+        header = images.peek(self.source) if isinstance(self.source, Path) and self.size_hw is not None else None
+        if header is not None:
+            self._compare(header.size_hw)
+
+    def _compare(self, size_hw: tuple[int, int]) -> None:
+        if self.size_hw is not None and self.size_hw != size_hw:
+            raise ImageError(str(self.source), wrong_size(self.size_hw, size_hw), "wrong-size")
+
     def load(self) -> Sample:
         """Decode the image at full size, and return the sample.
 
@@ -88,8 +98,7 @@ class Record:
             decoding = replace(decoding, bands=self.bands)
         if isinstance(self.source, Path):
             image, size_hw = decoding.read(self.source)
-            if self.size_hw not in (None, size_hw):
-                raise ImageError(str(self.source), wrong_size(self.size_hw, size_hw), "wrong-size")
+            self._compare(size_hw)
             return image, size_hw
         encoded = getattr(self.source, "encoded", None)  # images in a table
         if self.bands is not None and encoded is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.detection_data import opened
+from tests.detection_data import instances, opened, write_coco
 from tests.photos import FORMATS, STORED_HW, place, write_dataset, write_photo
 from zoo.cli.main import main
 from zoo.data.dataset import Dataset
@@ -169,6 +169,18 @@ def test_a_part_of_the_headers_is_enough(tmp_path: Path, monkeypatch: pytest.Mon
     write_photo(tmp_path / "3.png", SMALL, 1, (96, 128))
     write_photo(tmp_path / "5.png", SMALL, 1, (96, 128))
     assert list(find_frames(DataRef.parse("x"), images).flaws) == ["3.png", "5.png"]
+
+
+def test_a_size_that_was_not_compared_isnt_converted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = instances()
+    content["images"][1]["height"] = 31
+    write_coco(tmp_path / "a", content)
+    monkeypatch.setattr(frames, "_LOOKED", 1)
+    assert main(["data", "convert", f"coco:{tmp_path / 'a'}", f"voc:{tmp_path / 'b'}"]) == 2
+    assert "b.png: its annotation is for an image of 40×31 pixels, but the file has 40×30" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
 
 
 def test_images_that_are_not_there_cant_be_turned(tmp_path: Path) -> None:
