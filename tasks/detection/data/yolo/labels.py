@@ -63,12 +63,12 @@ class Labels:
         """Which labels aren't where Ultralytics expects them, and which images have none."""
         found = [f"labels of {folder or 'the images'} are read from {place}" for folder, place in self.elsewhere.items()]
         notes = [f"the labels are not in a folder labels parallel to images: {listed(found)}"] if found else []
-        if len(self.missing) == self._count:
+        if len(self.missing) == self._count > 0:
             places = ", ".join(place or "the dataset folder" for place in self.places[:3])
-            return (
-                [*notes, f"no image has a label file (searched in {places}): all are read as images without objects"] if self._count else []
-            )
-        return [*notes, f"images without a label file, read as images without objects: {listed(self.missing)}"] if self.missing else notes
+            notes.append(f"no image has a label file (searched in {places}): all are read as images without objects")
+        elif self.missing:
+            notes.append(f"images without a label file, read as images without objects: {listed(self.missing)}")
+        return notes
 
     def find(self, picture_key: str) -> str | None:
         """Return the path of an image's label file, relative to the dataset folder; None if there is none."""
