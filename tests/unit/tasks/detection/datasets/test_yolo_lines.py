@@ -11,6 +11,7 @@ from tests.pictures import picture, write_picture
 from zoo.curation.check.examination import examine
 from zoo.curation.check.fix import write_cleaned
 from zoo.data.formats import open_data
+from zoo.data.splits import recognise_folders
 from zoo.errors import DataError
 from zoo.tasks.detection.data.yolo.lines import find_keypoints
 from zoo.tasks.detection.datasets import SCHEMES
@@ -91,7 +92,8 @@ def test_boxes_in_the_format_of_dota(tmp_path: Path, folder: str) -> None:
     assert target["difficult"].tolist() == [False, True]
     assert f"4 lines with an oriented box in DOTA's format, read as the box that encloses it, such as {folder}/a.txt line 3" in opened.notes
     (tmp_path / "data.yaml").unlink()
-    bare = open_data(data, SCHEMES, "detection")
+    assert recognise_folders(tmp_path) is None
+    bare = open_data(str(tmp_path), SCHEMES, "detection")
     assert (bare.classes, bare.records[0].target["labels"].tolist()) == (("cat", "dog"), [1, 0])
 
 
