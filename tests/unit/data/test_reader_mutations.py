@@ -78,6 +78,13 @@ def boxes_csv(root: Path) -> tuple[str, Path]:
     return f"csv:{root / 'boxes.csv'}", text(root / "boxes.csv", content)
 
 
+def boxes_list(root: Path) -> tuple[str, Path]:
+    pictures(root, "a.png", "b.png")
+    content = 'image_id;width;height;bbox;class\na;20;10;"[1.5, 2.5, 10, 5]";dog\nb;20;10;"[[0,0,20,10],[1,1,2,2]]";Bär\n'
+    (root / "list.csv").write_bytes(content.encode("cp1252"))
+    return f"csv:{root / 'list.csv'}", root / "list.csv"
+
+
 def yolo(root: Path, damaged: str) -> tuple[str, Path]:
     pictures(root, "images/a.png", "images/b.png")
     text(root / "labels/a.txt", "0 0.5 0.5 0.5 0.2\n1 0.25 0.25 0.125 0.5\n")
@@ -145,6 +152,7 @@ CASES = {
     "saved state": Case("classification", lambda root: saved_table(root, "state.json")),
     "saved features": Case("classification", lambda root: saved_table(root, "dataset_info.json")),
     "boxes.csv": Case("detection", boxes_csv),
+    "list.csv": Case("detection", boxes_list),
     "yolo labels": Case("detection", lambda root: yolo(root, "labels/a.txt")),
     "yolo list": Case("detection", lambda root: yolo(root, "list.txt")),
     "yolo yaml": Case("detection", lambda root: yolo(root, "data.yaml")),

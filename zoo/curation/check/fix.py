@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import astuple
 from functools import partial
@@ -14,7 +15,9 @@ from zoo.curation.check.findings import Finding
 from zoo.curation.check.fix_boxes import Change, mend_box
 from zoo.curation.check.pictures import Facts
 from zoo.data import tables
-from zoo.data.columns import find_columns
+from zoo.data.classes import FILE as CLASSES
+from zoo.data.classes import read_classes, write_order
+from zoo.data.columns import find_boxes, find_columns
 from zoo.data.formats import DataRef
 from zoo.data.moved import tails
 from zoo.errors import Box, InputError
@@ -88,6 +91,9 @@ def _write_list(examination: Examination, out: Path) -> Iterator[Change]:
             rows.append([item.key, " ".join(item.labels), *item.splits[:1]])
     header = ["path", "label", "split"] if any(len(row) > 2 for row in rows) else ["path", "label"]
     write_text(out / "labels.csv", tables.as_csv(header, rows))
+    classes = dict.fromkeys(name for names in examination.opened.classes.values() for name in names)
+    # names that could be taken for several labels, or for numbers that became fractions
+    write_order(list(classes), [] if any(re.search(r"[\s,;|\[]|\.0", name) for name in classes) else list(classes), out)
 
 
 def _write_table(examination: Examination, out: Path) -> Iterator[Change]:
@@ -102,11 +108,13 @@ def _write_table(examination: Examination, out: Path) -> Iterator[Change]:
     rows: dict[tuple[str, ...], None] = {}
     find = partial(find_columns, required=("path",), optional=(*_SIDES, "label", "split"))
     opened = tables.Table.open(table, find, encoding=examination.opened.encoding)
+    form, names = find_boxes(opened.found.header) or ("", ())
+    opened.found.names |= dict(zip(_SIDES, names, strict=True)) if form == "corners" else {}
     opened.found.names |= {name: name for name in opened.found.header if name not in opened.found.names.values()}
     for row in opened.rows([], _SIDES):
         header = header or list(row.values)
-        names = (os.path.normpath(row.values["path"]), *tails(row.values["path"]))
-        fact = next((facts[name] for name in names if name in facts), None)
+        paths = (os.path.normpath(row.values["path"]), *tails(row.values["path"]))
+        fact = next((facts[path] for path in paths if path in facts), None)
         values, change = _fixed(row.values, fact, faults.get(row.line))
         cells = tuple(values.values())
         if cells in rows:
@@ -115,6 +123,8 @@ def _write_table(examination: Examination, out: Path) -> Iterator[Change]:
             rows[cells] = None
         if change:
             yield Change("changed" if values else "removed", table.name, row.line, change)
+    if (table.parent / CLASSES).is_file():
+        write_order(read_classes(table.parent / CLASSES), [], out)
     is_tsv = table.suffix.lower() == ".tsv"
     write_text(out / f"{table.stem}{'.tsv' if is_tsv else '.csv'}", tables.as_csv(header, rows, "\t" if is_tsv else ","))
 
