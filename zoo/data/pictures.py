@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from zoo.data.folders import PictureRoot, is_system_folder
+from zoo.data.formats import DataRef
 from zoo.data.moved import tails
 from zoo.data.names import nfc
 from zoo.errors import Flaw
@@ -20,17 +21,27 @@ _ELSEWHERE = re.compile(r"[\\/]|file:|[A-Za-z]:|.*\\")  # absolute paths, Window
 class PictureFinder:
     """Finds the images of a table by their paths, names or ids."""
 
-    def __init__(self, root: PictureRoot, *, subfolders: bool) -> None:
-        """Store the folder that paths are relative to. With `subfolders`, names that it lacks are searched for in its subfolders."""
-        self._root, self._deep = root, subfolders
+    def __init__(self, root: PictureRoot, base: Path, *, subfolders: bool) -> None:
+        """Store the dataset folder and the folder that paths are relative to.
+
+        With `subfolders`, names that the latter lacks are searched for in its subfolders.
+        """
+        self._root, self._base, self._deep = root, base, subfolders
         self._names: dict[str, dict[str, list[str]]] = {}  # names of the images by stem, of each folder
         self._subfolders: list[str] | None = None
         self._found: dict[str, str] = {}  # key by name, of images found in another way than by their paths
 
+    @classmethod
+    def of(cls, ref: DataRef, table: Path) -> PictureFinder:
+        """Return the finder for a table, whose paths are relative to the option `root=`, or else to the folder of the table."""
+        given, path = ref.root_folder(), Path(ref.path).expanduser()
+        root = PictureRoot(given or (path if path.is_dir() else table.parent), ref.links)
+        return cls(root, given or table.parent, subfolders=given is None)
+
     def find(self, text: str) -> tuple[str, Path]:
         """Return the key and the path of an image, as `PictureRoot.find` does; raise a `Flaw` if there is none, or several are possible."""
         try:
-            return self._root.find(text)
+            return self._root.find(text, self._base)
         except Flaw as flaw:
             foreign = _ELSEWHERE.match(text) is not None
             if flaw.kind != "no-picture" and not foreign:
@@ -38,7 +49,7 @@ class PictureFinder:
             place = self._search(text, tails(text) if foreign else [text])
             if place is None:
                 raise
-        key, file = self._root.find(place)
+        key, file = self._root.find(place, self._base)
         self._found[text] = key
         return key, file
 
@@ -63,9 +74,9 @@ class PictureFinder:
         return None
 
     def _in(self, folder: str, end: str) -> str | None:
-        """Return the path of an image in a folder, relative to the root; None if it isn't there."""
+        """Return the path of an image in a folder, relative to the base; None if it isn't there."""
         parent, name = os.path.split(os.path.join(folder, end))
-        path = self._root.disk.find(os.path.join(self._root.folder, parent, name))
+        path = self._root.disk.find(os.path.join(self._base, parent, name))
         if os.path.isfile(path):
             return os.path.join(parent, name)
         found = self._listing(parent).get(nfc(name), [])
@@ -76,7 +87,7 @@ class PictureFinder:
     def _listing(self, parent: str) -> dict[str, list[str]]:
         if parent not in self._names:
             names = self._names[parent] = {}
-            for name in sorted(_names_in(self._root.disk.find(self._root.folder / parent))):
+            for name in sorted(_names_in(self._root.disk.find(self._base / parent))):
                 stem, suffix = os.path.splitext(name)
                 if suffix.lower() in decoding.SUFFIXES:
                     names.setdefault(nfc(stem), []).append(name)
@@ -84,9 +95,8 @@ class PictureFinder:
 
     def _folders(self) -> list[str]:
         if self._subfolders is None:
-            folder = self._root.folder
-            names = sorted(name for name in _names_in(folder) if not is_system_folder(name))
-            self._subfolders = [name for name in names if os.path.isdir(folder / name)]
+            names = sorted(name for name in _names_in(self._base) if not is_system_folder(name))
+            self._subfolders = [name for name in names if os.path.isdir(self._base / name)]
         return self._subfolders
 
 

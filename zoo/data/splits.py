@@ -22,6 +22,7 @@ _ANNOTATIONS = re.compile(r"annotations?|labels?|label_?txt.*", re.IGNORECASE)
 _COCO = re.compile(r"(instances.*|_annotations\.coco)\.json", re.IGNORECASE)
 # class and fractions; or as in DOTA, eight coordinates and a class, or the first line of a file
 _YOLO = re.compile(rb"\d+(\.0*)?([ \t]+[-+.\de]+){4,}\s*|([-+.\de]+[ \t]+){8}\S*[^\s\d.]\S*([ \t]+\d)?\s*|imagesource:.*\s*")
+TABLES = r"(_annotations|_classes|metadata)\.(csv|tsv|parquet)"  # of Roboflow and Hugging Face, beside the images
 _FOLDERS, _FILES = 8, 200  # folders of each level and files of each folder that are searched for annotations
 
 
@@ -99,8 +100,8 @@ def recognise_folders(path: Path) -> str | None:
 def annotation_file(path: Path) -> Path | None:
     """Return a file with the boxes of images in a folder or two levels of its subfolders; None if none is found.
 
-    It is a COCO file, any XML, JSON or YOLO file in a folder of annotations, an XML or YOLO file beside an image of the same name, or a
-    VOC file. The first folders of each level are searched, and the first files of each folder.
+    It is a COCO file, a table that a tool wrote beside images, any XML, JSON or YOLO file in a folder of annotations, an XML or YOLO file
+    beside an image of the same name, or a VOC file. The first folders of each level are searched, and the first files of each folder.
     """
     folders, level = Folders(path), [path]
     for _ in range(3):
@@ -113,7 +114,7 @@ def annotation_file(path: Path) -> Path | None:
                     kinds = (".xml", ".json") if apart else (".xml",)
                     if file.suffix.lower() in kinds or (file.suffix.lower() == ".txt" and starts_like_yolo(file)):
                         return file
-                if _COCO.fullmatch(file.name):
+                if _COCO.fullmatch(file.name) or (stems and re.fullmatch(TABLES, file.name, re.IGNORECASE)):
                     return file
         level = [folder for place in level for folder in folders.subfolders(place)[:_FOLDERS]]
     return None

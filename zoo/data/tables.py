@@ -6,19 +6,18 @@ import contextlib
 import csv
 import io
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from zoo.data.columns import Found, find_columns, headless, misspelt, renamed
+from zoo.data.columns import Finder, Found, find_columns, headless, misspelt, renamed
 from zoo.data.formats import DataRef
 from zoo.data.names import nfc
 from zoo.data.table_files import TextForm, parquet_cells, parquet_header, text_cells, text_forms
 from zoo.errors import DataError, Fault, Flaw, InputError
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
-Finder = Callable[[Sequence[str]], Found]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from zoo.data import tables
 from zoo.data.classes import FILE, in_order, read_classes
 from zoo.data.columns import Found, find_boxes, find_columns
 from zoo.data.dataset import Dataset, OnError, Record
-from zoo.data.folders import PictureRoot
 from zoo.data.formats import DataRef, Scheme, finish
 from zoo.data.pictures import PictureFinder
+from zoo.data.table_folder import locate, recognise_tables
 from zoo.errors import DataError, Fault, Flaw
 from zoo.tasks.classification.datasets import SCHEMES
 from zoo.tasks.classification.labels import explain, renamed_labels, several_labels
@@ -28,12 +28,13 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
     Instead of a column label, a table may have one column of 0 and 1 for each class. `encoding=` is the encoding of a table that isn't
     UTF-8. Several labels of one image are errors.
     """
-    table = tables.Table.open(ref.file(), _find, expected=(*_COLUMNS, "split"), optional=("split",), encoding=ref.options.get("encoding"))
-    finder = PictureFinder(PictureRoot(ref.root_folder() or table.path.parent, ref.links), subfolders="root" not in ref.options)
+    path, ref = locate(ref, _find)
+    table = tables.Table.open(path, _find, expected=(*_COLUMNS, "split"), optional=("split",), encoding=ref.options.get("encoding"))
+    finder = PictureFinder.of(ref, path)
     splits = tables.SplitFilter(ref)
     faults: list[Fault] = []
     rows: list[tuple[str, Path, str, tables.Row]] = []  # of the split
-    labels: set[str] = set()
+    labels = set(_class_columns(table.found))
     first_at: dict[str, str] = {}
     for row in table.rows(faults):
         keeps = splits.keeps(row)
@@ -121,4 +122,13 @@ def _recognise(file: Path) -> str | None:
     return "it is Roboflow's table of classes" if file.name == "_classes.csv" and tables.matches(file, _find) else None
 
 
-SCHEMES.add("csv", Scheme("csv", open_csv, options=("root", "encoding"), recognise_file=_recognise))
+def _recognise_folder(folder: Path) -> str | None:
+    return recognise_tables(folder, lambda header: _without_boxes(_find(header)))
+
+
+def _without_boxes(found: Found) -> Found:
+    found.missing = ["label"] if find_boxes(found.header) else found.missing
+    return found
+
+
+SCHEMES.add("csv", Scheme("csv", open_csv, _recognise_folder, options=("root", "encoding"), recognise_file=_recognise))

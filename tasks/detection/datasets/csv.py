@@ -11,9 +11,9 @@ from zoo.data import tables
 from zoo.data.classes import in_order, whole_numbers
 from zoo.data.columns import SIDES, find_boxes
 from zoo.data.dataset import Dataset, OnError, Record
-from zoo.data.folders import PictureRoot
 from zoo.data.formats import DataRef, Scheme, finish
 from zoo.data.pictures import PictureFinder
+from zoo.data.table_folder import locate, recognise_tables
 from zoo.errors import Box, Fault, Flaw, ImageError
 from zoo.images import decoding
 from zoo.images.header import Header
@@ -54,10 +54,11 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
     image; the columns width and height, and `frame=`, are as in `find_frames`. Other forms of boxes are read as in `box_table`, and tables
     without a header as in `headless`. `encoding=` is the encoding of a table that isn't UTF-8.
     """
+    path, ref = locate(ref, find)
     table = tables.Table.open(
-        ref.file(), find, expected=(*_COLUMNS, "split", *MARKS), optional=("split", *MARKS), encoding=ref.options.get("encoding")
+        path, find, expected=(*_COLUMNS, "split", *MARKS), optional=("split", *MARKS), encoding=ref.options.get("encoding")
     )
-    finder = PictureFinder(PictureRoot(ref.root_folder() or table.path.parent, ref.links), subfolders="root" not in ref.options)
+    finder = PictureFinder.of(ref, path)
     splits = tables.SplitFilter(ref)
     faults: list[Fault] = []
     pictures: dict[str, _Picture] = {}
@@ -164,4 +165,8 @@ def _recognise(file: Path) -> str | None:
     return f"it is a table with the columns {', '.join((found.names['path'], *boxes[1], *filter(None, [found.names.get('label')])))}"
 
 
-SCHEMES.add("csv", Scheme("csv", open_csv, options=("root", "frame", "encoding"), recognise_file=_recognise))
+def _recognise_folder(folder: Path) -> str | None:
+    return recognise_tables(folder, find)
+
+
+SCHEMES.add("csv", Scheme("csv", open_csv, _recognise_folder, options=("root", "frame", "encoding"), recognise_file=_recognise))

@@ -49,6 +49,8 @@ def write_cleaned(examination: Examination, out: Path) -> list[Change]:
         raise InputError(f"--fix needs one file per image, but {opened.name} stores several images per file; such files can't be rewritten")
     if DataRef.parse(opened.name).options.get("frame") == "stored":
         raise InputError("--fix keeps boxes as they were annotated; convert the dataset with frame=stored first, and check the copy")
+    if opened.scheme == "csv" and opened.path.is_dir():
+        raise InputError(f"--fix needs one table, but {opened.name} is a folder; pass the table in it, or one after the other")
     if out.resolve() == opened.root.resolve():
         raise InputError(f"--fix {out} is the dataset folder, which is never overwritten; choose another folder")
     writers: Mapping[str, Callable[[Examination, Path], Iterable[Change]]] = {
