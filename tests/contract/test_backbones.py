@@ -105,7 +105,7 @@ def test_a_trunk_that_does_not_pad_says_what_it_needs(name: str) -> None:
         backbone(torch.empty(1, 3, least - 1, least - 1, device="meta"))
 
 
-@pytest.mark.parametrize(("name", "sizes"), [("tresnet_m", range(32, 66)), ("cspresnet50", [33, 97])])
+@pytest.mark.parametrize(("name", "sizes"), [("tresnet_m", [33, 34, 35, 66]), ("cspresnet50", [33, 97])])
 def test_images_of_any_size(name: str, sizes: Iterable[int]) -> None:
     """TResNet's stem needs sides that are multiples of 4, to which its images are padded."""
     backbone = BACKBONES[name].create().eval().to("meta")
