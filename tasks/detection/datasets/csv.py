@@ -110,9 +110,9 @@ def _checked(image: Annotated, picture: _Picture, frames: Frames, form: BoxForm,
         faults.append(frames.flaws[image.key].at(picture.place, before=f"{image.key}: ", whole=True))
         return
     frame = frames.of(image)
-    for line, _, (box, *rest) in picture.objects:
+    for line, _, (box, name, crowd, difficult, area) in picture.objects:
         try:
-            yield frame.upright(checked_box(form.corners(box, frame.size_hw), frame.size_hw)), *rest
+            yield frame.upright(checked_box(form.corners(box, frame.size_hw), frame.size_hw)), name, crowd, difficult, area
         except Flaw as flaw:
             faults.append(tables.Row(table, line, {}).fault(flaw))
 

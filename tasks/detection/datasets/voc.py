@@ -87,7 +87,7 @@ class _Reader:
         records = []
         for key, image in images.items():
             if image.key in frames.flaws:
-                self.faults.append(frames.flaws[image.key].at(key, whole=True))
+                self.faults.append(frames.flaws[image.key].at(key, before=f"{image.key}: ", whole=True))
                 continue
             target = target_of(list(self._objects(found[key], frames.of(image))))
             records.append(Record(image.key, image.path, target, frames.size_hw(image)))

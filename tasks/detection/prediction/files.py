@@ -118,7 +118,8 @@ class _Names:
         missing = [name for name in _NEEDED if not isinstance(entry, dict) or name not in entry]
         if missing:
             raise Flaw(f"has no {' and no '.join(missing)}; expected {', '.join(_NEEDED)}")
-        picture, category, box, score = (nfc(entry[name]) if isinstance(entry[name], str) else entry[name] for name in _NEEDED)
+        box, score = entry["bbox"], entry["score"]
+        picture, category = (nfc(entry[name]) if isinstance(entry[name], str) else entry[name] for name in ("image_id", "category_id"))
         image_id = self.image_ids.find(picture) if _is_name(picture) else None
         if image_id is None:
             raise Flaw(f"image_id is {picture!r}; the dataset has no such image")
