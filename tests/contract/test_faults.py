@@ -75,9 +75,9 @@ DAMAGES: dict[tuple[str, str], dict[str, tuple[Damage, str]]] = {
         "no area": (("Annotations/a.xml", _swap("<xmin>2", "<xmin>20")), "box-no-area"),
         "swapped": (("Annotations/a.xml", _swap("<xmin>2", "<xmin>21")), "box-swapped"),
         "outside": (("Annotations/a.xml", _swap("<xmax>20", "<xmax>99")), "box-outside"),
-        "missing": (("Annotations/a.xml", _swap("a.png", "z.png")), "no-picture"),
-        "leaving": (("Annotations/a.xml", _swap("a.png", "../a.png")), "annotation"),
-        "shared": (("Annotations/a.xml", _swap("a.png", "b.png")), "repeated-id"),
+        "missing": (("Annotations/z.xml", lambda text: "<annotation><filename>z.png</filename></annotation>"), "no-picture"),
+        "leaving": (("Annotations/z.xml", lambda text: "<annotation><filename>../z.png</filename></annotation>"), "no-picture"),
+        "shared": (("Annotations/z.xml", lambda text: "<annotation><filename>a.png</filename></annotation>"), "repeated-id"),
     },
     ("detection", "yolo"): {
         "class": (("labels/train/a.txt", lambda text: "9 0.5 0.5 0.1 0.1"), "unknown-label"),
