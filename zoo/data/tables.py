@@ -83,9 +83,9 @@ class Table:
             return cls(path, found, None, optional, [*found.notes, *filter(None, [renamed(found)])])
         forms = text_forms(path, encoding)
         tried = ((form, _found(path, form, find)) for form in forms)
-        form, found = next(((form, found) for form, found in tried if found and not found.missing), (forms[0], None))
+        form, good = next(((form, found) for form, found in tried if found and not found.missing), (forms[0], None))
         line, header = next(text_cells(path, form), ("", []))
-        found = found or find(header)
+        found = good or find(header)
         _check(path, found, line, expected)
         notes = [form.note] if form.note else []
         if form.separator not in (",", "\t"):

@@ -46,13 +46,13 @@ def open_hf(ref: DataRef, on_error: OnError) -> Dataset:
     known = ref.classes or ()
     whole, note = renamed_labels(found) if not set(found) <= set(known) else ({}, "")
     several = several_labels({whole.get(text, text) for text in found}, known)
-    classes = names if names is not None else [name for text in found if (name := whole.get(text, text)) not in several]
+    classes = names if names is not None else [whole.get(text, text) for text in found if whole.get(text, text) not in several]
     number = {name: index for index, name in enumerate(classes)}
     records, faults = [], []
     for index, value in enumerate(values):
         key = f"{index:06d}"
         name = _name(value, names)
-        name = name if name is None else whole.get(name, name)
+        name = None if name is None else whole.get(name, name)
         if name is None or name in several:
             reason = f"{label} is {value!r}; expected a class" if name is None else explain(name, several)
             faults.append(Fault(key, reason, whole=True, kind="unknown-label"))

@@ -215,7 +215,7 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no group for 7 of 8 images"):
         split(f"folder:{data}", str(tmp_path / "out"), CLASSIFICATION, parts, groups=str(tmp_path / "groups.csv"))
     (tmp_path / "other.csv").write_text("file,patient\nape/0.png,a\n")
-    with pytest.raises(InputError, match="no column path, group; expected a header with path, group"):
+    with pytest.raises(InputError, match="no column group; expected a header with path, group"):
         split(f"folder:{data}", str(tmp_path / "out"), CLASSIFICATION, parts, groups=str(tmp_path / "other.csv"))
     (tmp_path / "torn.csv").write_text("path,group\nape/0.png\n")
     with pytest.raises(DataError, match=r"torn\.csv has invalid rows"):

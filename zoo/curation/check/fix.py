@@ -140,8 +140,8 @@ def _fixed(values: Mapping[str, str], fact: Facts | None, fault: Finding | None)
         return {}, f"{values['path']} {fact.fault}"
     if fault is None:
         return dict(values), ""
-    mendable = fault.kind in ("box-outside", "box-swapped") and fact is not None
-    if fault.box is None or not mendable or not _is_box(values, fault.box):
+    mendable = fault.kind in ("box-outside", "box-swapped")
+    if fact is None or fault.box is None or not mendable or not _is_box(values, fault.box):
         return {}, fault.text
     box, what = mend_box(fault.box, fact.size_hw)
     if box is None:
