@@ -13,7 +13,7 @@ from zoo.data.formats import DataRef
 from zoo.data.lists import read_lines
 from zoo.data.moved import MovedFiles
 from zoo.data.names import nfc
-from zoo.data.splits import annotation_file, match_split, split_folder, split_kind
+from zoo.data.splits import annotation_file, has_pictures, match_split, split_folder, split_kind
 from zoo.data.voc.folder import PICTURES
 from zoo.errors import DataError, Fault, Flaw, InputError
 from zoo.tasks.detection.data.yolo.description import (
@@ -186,10 +186,22 @@ def _from_folder(ref: DataRef, path: Path) -> Layout:
             missing = f"neither {YAML_NAMES[0]} nor folders named 'images' and 'labels', nor label files beside images"
             raise DataError(f"data {ref.text!r}: {path} has {missing}")
         root, base = Path(above), path.absolute()
+    elif base == path and (inner := _inner_dataset(ref, path)) is not None:
+        raise InputError(f"data {ref.text!r}: the dataset is in {inner}, a folder of {path}. Open it as yolo:{inner}")
     if "root" in ref.options:
         raise InputError(f"data {ref.text!r}: root= needs a {YAML_NAMES[0]}; {path} has none")
     source = split_folder(ref, Folders(root, ref.links), base, of_classes=False)
     return _without_description(ref, root, source / "images" if (source / "images").is_dir() else source)
+
+
+def _inner_dataset(ref: DataRef, path: Path) -> Path | None:
+    """Return a subfolder that has a description or splits of its own, whose images must not be mixed; None if there is none."""
+    walk = Folders(path, ref.links)
+    for inner in walk.subfolders(path):
+        splits = (folder for folder in walk.subfolders(inner) if split_kind(folder.name))
+        if find_description(ref, inner) is not None or any(has_pictures(walk, folder) for folder in splits):
+            return inner
+    return None
 
 
 def _split_folders(path: Path) -> list[str]:

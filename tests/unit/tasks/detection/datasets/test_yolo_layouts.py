@@ -186,6 +186,13 @@ def test_lists_beside_folders_without_a_description(tmp_path: Path) -> None:
         opened(f"yolo:{root}?split=test")
 
 
+@pytest.mark.parametrize("files", [{"pets/data.yaml": ROBOFLOW}, {}])
+def test_a_dataset_in_a_folder_of_the_given_one(tmp_path: Path, files: dict[str, str]) -> None:
+    root = write(tmp_path, {**{f"pets/{name}": text for name, text in SPLITS.items()}, **files})
+    with pytest.raises(InputError, match=r"the dataset is in .*/pets, a folder of .*\. Open it as yolo:.*/pets$"):
+        opened(f"yolo:{root}")
+
+
 def test_a_folder_of_images_beside_its_labels(tmp_path: Path) -> None:
     root = write(tmp_path, {"images/train/a.png": "image", "images/val/b.png": "image", "data.yaml": f"train: images/train\n{NAMES}"})
     check(opened(f"yolo:{root}/images/val"), "images/val/b.png")
