@@ -33,12 +33,10 @@ def split_kind(name: str) -> str | None:
 
 def match_split(wanted: str, names: Iterable[str]) -> str | None:
     """Return which of the names stands for a split: the same name, or the only one of its kind, as `valid` for `val`."""
-    found = list(names)
-    for same in (lambda name: nfc(name) == nfc(wanted), lambda name: split_kind(name) == split_kind(wanted) is not None):
-        matching = [name for name in found if same(name)]
-        if len(matching) == 1:
-            return matching[0]
-    return None
+    found, kind = list(names), split_kind(wanted)
+    same = [name for name in found if nfc(name) == nfc(wanted)]
+    alike = [name for name in found if split_kind(name) == kind is not None]
+    return next((matching[0] for matching in (same, alike) if len(matching) == 1), None)
 
 
 def split_folder(ref: DataRef, folders: Folders, root: Path, *, of_classes: bool = True) -> Path:

@@ -11,7 +11,6 @@ import pytest
 
 import zoo
 from tests.pictures import picture, write_picture
-from zoo.data import links
 from zoo.data.dataset import OnError
 from zoo.data.folders import Folders, PictureRoot, is_picture
 from zoo.errors import DataError, Flaw, InputError
@@ -135,7 +134,7 @@ def test_links_that_leave_the_folder_are_refused_by_name(tmp_path: Path, reader:
 
 def test_links_of_another_user_are_refused(tmp_path: Path, reader: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = write(tmp_path, reader, linked=True)
-    monkeypatch.setattr(links.os, "geteuid", lambda: os.stat(tmp_path).st_uid + 1)
+    monkeypatch.setattr(os, "geteuid", lambda: os.stat(tmp_path).st_uid + 1)
     with pytest.raises(DataError, match=r"is a link that leaves it, and it belongs to another user; follow it with \?links=follow"):
         zoo.open_data(data, READERS[reader][0])
     assert keys(f"{data}?links=follow", reader) == list(READERS[reader][1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -15,8 +16,9 @@ from zoo.data.names import Disk, nfc, unique
 from zoo.models.classes import match_classes
 from zoo.task.contract import get_task
 
-COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "Zoë/été") for form in ("NFC", "NFD"))
-FORMS = ["NFC", "NFD"]
+Form = Literal["NFC", "NFD"]
+FORMS: tuple[Form, Form] = ("NFC", "NFD")
+COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "Zoë/été") for form in FORMS)
 
 
 def test_the_normal_form() -> None:
@@ -35,7 +37,7 @@ def test_a_file_is_found_as_it_is_spelt_on_disk(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("on_disk", FORMS)
 @pytest.mark.parametrize("reader", ["csv", "boxes", "yolo", "voc", "coco", "lfw"])
-def test_annotations_name_files_in_either_form(tmp_path: Path, reader: str, on_disk: str) -> None:
+def test_annotations_name_files_in_either_form(tmp_path: Path, reader: str, on_disk: Form) -> None:
     """The annotations are in the other form than the names of the files."""
     task, _, annotate = READERS[reader]
     prefix = {"yolo": "images/", "voc": "JPEGImages/"}.get(reader, "")
@@ -61,7 +63,7 @@ def test_annotations_name_files_in_either_form(tmp_path: Path, reader: str, on_d
 
 @pytest.mark.parametrize("scheme", ["folder", "identities"])
 def test_the_classes_of_splits_are_the_same_in_either_form(tmp_path: Path, scheme: str) -> None:
-    for split, form in (("train", "NFC"), ("test", "NFD")):
+    for split, form in zip(("train", "test"), FORMS, strict=True):
         write_picture(tmp_path / split / unicodedata.normalize(form, "Zoë") / "0.png", picture((9, 9, 9), 0, (8, 8)))
     task = {"folder": "classification", "identities": "face"}[scheme]
     train, test = (zoo.open_data(f"{scheme}:{tmp_path}?split={split}", task) for split in ("train", "test"))
