@@ -143,7 +143,7 @@ def _is_number(text: str) -> bool:
 
 def renamed(found: Found) -> str:
     """Return a note about columns that were found under another name; "" if there are none."""
-    other = [f"{name!r} as {wanted}" for wanted, name in found.names.items() if name.casefold() != wanted]
+    other = [f"{name!r} as {wanted}" for wanted, name in found.names.items() if name.casefold() != wanted.casefold()]
     return f"columns are read by other names: {', '.join(other)}" if other else ""
 
 
