@@ -49,9 +49,9 @@ def renamed_labels(labels: Collection[str]) -> tuple[dict[str, str], str]:
     return names, f"labels are read as {names[example]} instead of {example}, and so on" if names else ""
 
 
-def explain(label: str, parts: Mapping[str, tuple[str, ...]]) -> str:
-    """Return the message about a label that is several labels."""
+def explain(label: str, parts: Mapping[str, tuple[str, ...]], remedy: str) -> str:
+    """Return the message about a label that is several labels; `remedy` states how to declare that it is the name of one class."""
     return (
         f"the label {label!r} looks like several labels ({', '.join(parts[label][:5])}); multi-label classification isn't supported, so "
-        "each image needs one label. If it is the name of one class, list all classes in classes.txt next to the table"
+        f"each image needs one label. If it is the name of one class, {remedy}"
     )

@@ -60,7 +60,9 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
     for key, file, label, row in rows:
         label = names.get(label, label)
         if label in several:
-            faults.append(row.fault(Flaw(explain(label, several), "unknown-label"), whole=True))
+            faults.append(
+                row.fault(Flaw(explain(label, several, f"list all classes in {FILE} next to the table"), "unknown-label"), whole=True)
+            )
         else:
             records.append(Record(key, file, number[label]))
     notes = [*table.notes, *([note] if note else []), *finder.notes]

@@ -37,7 +37,7 @@ def open_hf(ref: DataRef, on_error: OnError) -> Dataset:
     image = _column(ref, table, "image", lambda feature: type(feature).__name__ == "Image")
     label = _column(ref, table, "label", _is_label)
     try:
-        values = table.select_columns(label)[:][label]
+        values = [None if value != value else value for value in table.select_columns(label)[:][label]]  # NaN of float columns
         encoded = table.cast_column(image, Image(decode=False))
     except _damage() as error:
         raise DataError(f"data {ref.text!r}: the tables of the dataset are damaged: {_short(error)}") from None
@@ -54,7 +54,9 @@ def open_hf(ref: DataRef, on_error: OnError) -> Dataset:
         name = _name(value, names)
         name = None if name is None else whole.get(name, name)
         if name is None or name in several:
-            reason = f"{label} is {value!r}; expected a class" if name is None else explain(name, several)
+            reason = (
+                f"{label} is {value!r}; expected a class" if name is None else explain(name, several, "name all classes with ?classes=")
+            )
             faults.append(Fault(key, reason, whole=True, kind="unknown-label"))
         else:
             records.append(Record(key, _Encoded(encoded, index, image, f"{ref.text} {key}"), number[name]))

@@ -62,6 +62,35 @@ def test_plain_labels_are_sorted(tmp_path: Path, kind: str, labels: list[Any], c
     assert [record.target for record in dataset.records] == [1, 0, 1]
 
 
+@pytest.mark.parametrize("kind", ["float32", "float64", "string"])
+def test_labels_that_pandas_wrote_as_fractions(tmp_path: Path, kind: str) -> None:
+    labels = ["10.0", "9.0"] if kind == "string" else [10.0, 9.0]
+    said: list[str] = []
+    dataset = opened(f"hf:{save(table(labels, hf.Value(kind)), tmp_path / 'a')}", say=said.append)
+    assert [dataset.classes[record.target] for record in dataset.records] == ["10", "9"]
+    assert "labels are read as 10 instead of 10.0" in said[0]
+    if kind != "string":
+        with pytest.raises(DataError, match="000001: label is None; expected a class"):
+            opened(f"hf:{save(table([1.0, float('nan')], hf.Value(kind)), tmp_path / 'b')}")
+
+
+def test_several_labels_point_to_multi_label_classification(tmp_path: Path) -> None:
+    folder = save(table(["dog", "cat dog"], hf.Value("string")), tmp_path / "a")
+    words = r"000001: the label 'cat dog' looks like several labels \(cat, dog\); multi-label classification isn't supported, .*\?classes="
+    with pytest.raises(DataError, match=words):
+        opened(f"hf:{folder}")
+    assert opened(f"hf:{folder}?classes=dog,cat dog").classes == ("dog", "cat dog")
+    folder = save(table([["dog"], ["cat", "dog"]], hf.List(hf.Value("string"))), tmp_path / "b")
+    with pytest.raises(InputError, match=r"the label column was not found; .* for multi-label classification, which isn't supported"):
+        opened(f"hf:{folder}")
+
+
+def test_a_folder_with_metadata_names_the_other_format(tmp_path: Path) -> None:
+    (tmp_path / "metadata.csv").write_text("file_name,label\n")
+    with pytest.raises(DataError, match=r"was not written by save_to_disk; .* Open its table of images with csv:.*/metadata\.csv"):
+        opened(f"hf:{tmp_path}")
+
+
 def test_splits(tmp_path: Path) -> None:
     folder = save({"train": table([0, 1]), "test": table([1])}, tmp_path / "a")
     assert len(opened(f"hf:{folder}?split=test")) == 1
