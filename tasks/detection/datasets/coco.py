@@ -212,6 +212,8 @@ class _Reader:
     def _boxes(self, pictures: Mapping[Any, Annotated]) -> dict[Any, _Boxes]:
         """Return the boxes of each image by image id, and record invalid annotations as errors."""
         boxes: dict[Any, _Boxes] = {image_id: _Boxes() for image_id in self.listed}
+        frames = {image_id: self.frames.of(picture) for image_id, picture in pictures.items()}
+        lost = Frame(_ENDLESS)  # of images that were dropped
         outlined: list[str] = []
         ids: set[Any] = set()
         annotations = self.content["annotations"]
@@ -225,9 +227,8 @@ class _Reader:
                 stray = Flaw(f" is for image_id {given!r}, which is not in images{self._image_ids.unknown(given)}", "no-picture")
                 self.faults.append(stray.at(self.name, place, before=place))
                 continue
-            frame = self.frames.of(pictures[image_id]) if image_id in pictures else Frame(_ENDLESS)
             try:
-                boxes[image_id].rows.extend(self._row(annotation, ids, frame))
+                boxes[image_id].rows.extend(self._row(annotation, ids, frames.get(image_id, lost)))
             except Flaw as flaw:
                 self.faults.append(flaw.at(self.listed[image_id], place, before=f"{self.name}: {place}: "))
             else:
