@@ -156,8 +156,7 @@ def _foreign_objects(path: Path) -> dict[str, str]:
     """Return the names of classes and functions off the allow-list, with the dictionary key next to the first object of each."""
     found: dict[str, str] = {}
     with contextlib.suppress(Exception):  # damage, after which nothing more can be listed
-        unpickler = torch._weights_only_unpickler
-        allowed = {*_ALLOWED, *unpickler._get_allowed_globals(), *unpickler._get_user_allowed_globals()}
+        allowed = {*_ALLOWED, *torch._weights_only_unpickler._get_allowed_globals()}
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as parts:
                 streams = [parts.open(name) for name in parts.namelist() if name.endswith("/data.pkl")]
@@ -188,9 +187,9 @@ def _globals(stream: BinaryIO) -> Iterator[tuple[str, str]]:
             elif code.name == "STACK_GLOBAL":
                 yield f"{texts[-2]}.{texts[-1]}", texts[-3]
             elif code.name in ("PUT", "BINPUT", "LONG_BINPUT") and is_text:
-                memo[value] = texts[-1]
+                memo[int(value or 0)] = texts[-1]
             elif code.name in ("GET", "BINGET", "LONG_BINGET") and value in memo:
                 texts.append(memo[value])
             is_text = isinstance(value, str) and code.name != "GLOBAL"
             if is_text:
-                texts.append(value)
+                texts.append(str(value))

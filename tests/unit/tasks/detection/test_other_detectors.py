@@ -17,6 +17,7 @@ from tests.foreign import randomise
 from zoo.errors import InputError, UnknownNameError, WeightsError
 from zoo.models.weights.layouts import convert
 from zoo.models.weights.loading import known_weights
+from zoo.tasks.detection.model.head import FasterRCNNHead
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 V2 = "FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1"
@@ -127,6 +128,7 @@ def test_version_2_trains_and_is_saved(tmp_path: Path) -> None:
     randomise(model)
     zoo.save(model, tmp_path / "model")
     again = zoo.load(tmp_path / "model", score_threshold=0.0)
+    assert isinstance(model.head, FasterRCNNHead)
     model.head.roi_heads.score_thresh = 0.0
     with torch.no_grad():
         for got, wanted in zip(again(images), model(images), strict=True):
