@@ -127,11 +127,11 @@ def measure(names: Sequence[str], rounds: int, pictures: int) -> list[Row]:
         prepared = {name: prepare() for name, prepare in works(Path(scratch), pictures).items() if name in names}
         rows = {name: Row(name) for name in prepared}
         for turn in range(rounds):
-            order = slice(None, None, 1 if turn % 2 == 0 else -1)
-            for count in _BUSY[order]:
+            step = 1 if turn % 2 == 0 else -1
+            for count in _BUSY[::step]:
                 with busy(count):
                     for name, work in prepared.items():
-                        for constant in (False, True)[order]:
+                        for constant in (False, True)[::step]:
                             times = rows[name].constant_s if constant else rows[name].adaptive_s
                             times[count].append(seconds_of(work, threads if constant else None, once=name == "training"))
     return list(rows.values())

@@ -88,6 +88,7 @@ class Detections:
         labels = [f"{name} {score:.2f}" for name, score in zip(self.names, self.scores, strict=True) if score >= min_score]
         boxed = sv.BoxAnnotator(thickness=thickness).annotate(picture, found)
         padding = max(2, round(side / 240))
+        write: Any
         if all(label.isascii() for label in labels):
             write = sv.LabelAnnotator(text_scale=text, text_thickness=max(1, round(side / 800)), text_padding=padding)
         else:  # OpenCV draws ASCII alone

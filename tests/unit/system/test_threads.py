@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 import torch
 
@@ -43,9 +46,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(threads, "_affinity", lambda: [0, 1, 2, 3])
     monkeypatch.setattr(threads, "usable_cores", lambda: 4)
-    monkeypatch.setattr(threads.psutil, "cpu_times", made.cpu_times)
-    monkeypatch.setattr(threads.os, "times", lambda: SimpleNamespace(user=0.0, system=0.0))
-    monkeypatch.setattr(threads.time, "monotonic", lambda: made.seconds)
+    monkeypatch.setattr(psutil, "cpu_times", made.cpu_times)
+    monkeypatch.setattr(os, "times", lambda: SimpleNamespace(user=0.0, system=0.0))
+    monkeypatch.setattr(time, "monotonic", lambda: made.seconds)
     torch.set_num_threads(4)
     yield made
     torch.set_num_threads(before)
@@ -73,7 +76,7 @@ def test_the_load_is_measured_over_a_quarter_of_a_second(machine: Machine) -> No
 def test_own_work_is_not_that_of_others(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     own = Threads()
     machine.move_on(1.0, 3.0)
-    monkeypatch.setattr(threads.os, "times", lambda: SimpleNamespace(user=1.5, system=0.5))
+    monkeypatch.setattr(os, "times", lambda: SimpleNamespace(user=1.5, system=0.5))
     assert own.adapt() == 3
 
 
