@@ -66,7 +66,7 @@ class DataRef:
         head, colon, tail = body.partition(":")
         # one letter before the colon is a Windows drive
         scheme, path = (head, tail) if colon and len(head) > 1 and "/" not in head and "\\" not in head else ("", body)
-        if mark and any("=" not in part for part in query.split("&")):
+        if (query or (mark and os.path.lexists(f"{path}?"))) and any("=" not in part for part in query.split("&")):
             hint = "write a ? that belongs to the path as %3F"
             raise InputError(f"data {text!r}: expected ?option=value[&option=value…] after the path, got {query!r}; {hint}")
         options: dict[str, str] = {}

@@ -55,13 +55,16 @@ def test_written_datasets_open_under_the_strings_that_are_returned(tmp_path: Pat
     task = get_task("classification")
     made = split(tmp_path / "in?", f"csv:{tmp_path}/what%3F", task, {"a&b": 0.5, "c+d": 0.5})
     assert (tmp_path / "what?" / "labels.csv").is_file()
-    assert list(made.data.values())[0].endswith("/what%3F/labels.csv?split=a%26b")
+    assert next(iter(made.data.values())).endswith("/what%3F/labels.csv?split=a%26b")
     assert [len(zoo.open_data(data, "classification")) for data in made.data.values()] == [4, 4]
     done = convert(tmp_path / "in?", f"csv:{tmp_path}/100%25 sure", task)
     assert len(zoo.open_data(done.data[0], "classification")) == 8
 
 
-def test_a_question_mark_without_an_option_is_named(tmp_path: Path) -> None:
+def test_a_question_mark_without_an_option_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert DataRef.parse("folder:what?").path == "what"
+    Path("what?").mkdir()
     for text in ("folder:what?", "what?/images"):
         with pytest.raises(InputError, match=r"expected \?option=value.* write a \? that belongs to the path as %3F"):
             DataRef.parse(text)

@@ -12,11 +12,14 @@ import pytest
 import zoo
 from tests.pictures import picture, write_picture
 from zoo.curation.check.examination import examine
+from zoo.curation.convert import convert
 from zoo.data import tables
 from zoo.data.classes import whole_numbers
 from zoo.data.dataset import Dataset
 from zoo.errors import DataError, InputError
 from zoo.evaluation.evaluate import evaluate_predictions
+from zoo.task.contract import get_task
+from zoo.tasks.face.prediction import files as embeddings
 
 NAMES = ("0.png", "1.png", "2.png")
 
@@ -248,6 +251,23 @@ def test_predictions(folder: Path) -> None:
         file.write_text(text)
         scores = evaluate_predictions(file, "classification", data, replicates=0)
         assert scores["top1"] == pytest.approx(2 / 3)
+
+
+def test_embeddings(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = folder / "embeddings.csv"
+    file.write_text("image_id;e0;e1\n0;0,5;-1\nC:\\x\\1.png;1,25;2\n2.png;;\n")
+    found = embeddings.read(file, NAMES)
+    assert [None if row is None else row.tolist() for row in found.values()] == [[0.5, -1], [1.25, 2], None]
+    assert "2 images named in another way than in the dataset, such as '0' as '0.png'" in caplog.text
+    assert "written with a decimal comma, such as 0,5" in caplog.text
+
+
+def test_names_of_classes_survive_a_conversion(folder: Path) -> None:
+    for name in ("dog", "cat dog", "1.0"):
+        write_picture(folder / "data" / name / f"{name}.png", picture((9, 9, 9)))
+    done = convert(folder / "data", f"csv:{folder / 'new'}", get_task("classification"))
+    dataset = zoo.open_data(done.data[0], "classification")
+    assert labels(dataset) == [(f"{name}/{name}.png", name) for name in ("1.0", "cat dog", "dog")]
 
 
 def test_reading_is_as_before(folder: Path) -> None:
