@@ -176,7 +176,7 @@ def test_photos_of_faces_are_taken_as_they_are_looked_at(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (3, 1), (4, 2), (64, 2)])
 def test_threads_suit_the_cores(cores: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.system.hardware._cores", lambda: cores)
+    monkeypatch.setattr("zoo.system.hardware.usable_cores", lambda: cores)
     assert pick_decoding_threads() == threads
 
 
