@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from zoo.data.classes import whole_numbers
 
@@ -15,22 +15,32 @@ def several_labels(labels: Iterable[str], known: Collection[str] = ()) -> dict[s
     """Return the labels that are probably several labels of one image, with their parts.
 
     They are lists (`['cat', 'dog']`), numbers (`3 17`), and labels whose parts, separated by `|`, `;`, commas or spaces, are labels of
-    other images: all parts of a label, or at least one part of every label that has several. Names of several words, such as "tiger
-    shark", are thus no lists. Labels in `known` are never lists.
+    other images: all parts of most labels that have several, or at least one part of each. Names of several words, such as "tiger shark"
+    and "ski mask" among those of ImageNet, are thus no lists. Parts separated by `|`, `;` or commas may also occur in other lists only.
+    Labels in `known` are never lists.
     """
     unknown = set(labels) - set(known)
     found = {label: parts for label in unknown if len(parts := _listed(label)) > 1}
     for separator in (r"[|;]", ",", r"\s+"):
         split = {label: tuple(part for part in map(str.strip, re.split(separator, label)) if part) for label in unknown}
         split = {label: parts for label, parts in split.items() if len(parts) > 1 and not _PHRASES & set(map(str.casefold, parts))}
-        single = unknown - set(split)
-        used = Counter(part for parts in split.values() for part in set(parts))
-        mostly = all(any(part in single for part in parts) for parts in split.values())
-        mostly |= separator == "[|;]" and any(used[part] > 1 for parts in split.values() for part in parts)
+        lists = _are_lists(list(split.values()), unknown - set(split), separator)
         for label, parts in split.items():
-            if mostly or all(part in single for part in parts) or all(re.fullmatch(r"\d+", part) for part in parts):
+            if lists or all(re.fullmatch(r"\d+", part) for part in parts):
                 found.setdefault(label, parts)
     return found
+
+
+def _are_lists(split: Sequence[tuple[str, ...]], single: Collection[str], separator: str) -> bool:
+    """Return whether labels with several parts are lists, given their parts and the labels with one part."""
+    if 2 * sum(all(part in single for part in parts) for parts in split) > len(split):
+        return True
+    if all(any(part in single for part in parts) for parts in split):
+        return True
+    used = Counter(part for parts in split for part in set(parts))
+    places = {(part, place) for parts in split for place, part in enumerate(parts)}
+    moving = len(places) > len(used)  # as in "a, b" and "b, c", unlike "Paris, France" and "Lyon, France"
+    return all(any(used[part] > 1 for part in parts) for parts in split) and (separator == r"[|;]" or (separator == "," and moving))
 
 
 def _listed(label: str) -> tuple[str, ...]:

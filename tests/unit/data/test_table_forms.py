@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torchvision.models import ResNet50_Weights
 
 import zoo
 from tests.pictures import picture, write_picture
@@ -19,6 +20,7 @@ from zoo.data.dataset import Dataset
 from zoo.errors import DataError, InputError
 from zoo.evaluation.evaluate import evaluate_predictions
 from zoo.task.contract import get_task
+from zoo.tasks.classification.labels import several_labels
 from zoo.tasks.face.prediction import files as embeddings
 
 NAMES = ("0.png", "1.png", "2.png")
@@ -194,6 +196,7 @@ def test_names_never_lead_out_of_the_folder(folder: Path) -> None:
         (("tiger", "tiger shark", "great white shark"), ("great white shark", "tiger", "tiger shark")),
         (("mask", "no mask", "mask"), ("mask", "no mask")),
         (("tench, Tinca tinca", "dog", "dog"), ("dog", "tench, Tinca tinca")),
+        (("Paris, France", "Lyon, France", "dog"), ("Lyon, France", "Paris, France", "dog")),
     ],
 )
 def test_labels(folder: Path, cells: tuple[str, ...], classes: tuple[str, ...]) -> None:
@@ -208,6 +211,7 @@ def test_labels(folder: Path, cells: tuple[str, ...], classes: tuple[str, ...]) 
         (("dog", "cat", "cat,dog"), "cat, dog"),
         (("a|b", "b|c", "c|a"), "a, b"),
         (("a;b", "b", "a"), "a, b"),
+        (("a, b", "b, c", "c, a"), "a, b"),
         (("['cat', 'dog']", "['cat']", "['dog']"), "cat, dog"),
         (("3 17", "3", "4"), "3, 17"),
     ],
@@ -231,6 +235,13 @@ def test_a_column_per_class(folder: Path) -> None:
             opened(folder / "_classes.csv", f"filename,cat,dog\n0.png,{cells}\n", "classification")
     with pytest.raises(DataError, match=r"line 2: no column label; expected a label, or a column of 0 and 1 for each class"):
         opened(folder / "a.csv", "path,who,where\n0.png,Ann,Rome\n", "classification")
+
+
+def test_names_of_many_classes_are_no_lists() -> None:
+    categories = ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
+    assert {"ski", "mask", "ski mask", "maillot tank suit"} <= set(categories)
+    assert several_labels(categories) == {}
+    assert several_labels([*categories, "3 17"]) == {"3 17": ("3", "17")}
 
 
 def test_whole_numbers() -> None:
