@@ -181,8 +181,8 @@ def _from_folder(ref: DataRef, path: Path) -> Layout:
     """Return the layout of a folder without a description; it may also be the folder of images beside one of labels."""
     root, base = path, _base(path)
     if not is_bare(path) and not any(map(is_labels, label_files(Folders(path), path))):
-        above, images, inner = f"{path.absolute().as_posix()}/".rpartition("/images/")
-        if not images or not Path(above, "labels", inner).is_dir():
+        above, images, below = f"{path.absolute().as_posix()}/".rpartition("/images/")
+        if not images or not Path(above, "labels", below).is_dir():
             missing = f"neither {YAML_NAMES[0]} nor folders named 'images' and 'labels', nor label files beside images"
             raise DataError(f"data {ref.text!r}: {path} has {missing}")
         root, base = Path(above), path.absolute()
