@@ -52,7 +52,7 @@ PROOF = {
         "unit/tasks/detection/test_metrics.py::test_more_answers_may_count",
     ),
     5: (
-        "unit/tasks/detection/test_scheme_coco.py::test_coco_is_read",
+        "unit/tasks/detection/datasets/test_scheme_coco.py::test_coco_is_read",
         "contract/test_datasets.py::test_every_detection_format_reads_the_same_boxes",
     ),
     6: (
