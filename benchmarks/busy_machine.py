@@ -144,9 +144,10 @@ def measure(names: Sequence[str], rounds: int, pictures: int) -> list[Row]:
 )
 def main(flags: Flags) -> int:
     """Run the benchmark and return the exit status: 0 if all ratios are within the target, 1 if not."""
+    threads = torch.get_num_threads()
     rows = measure(flags.only or ("classification", "detection", "training", "openvino"), flags.rounds, flags.pictures)
-    title = f"milliseconds on {torch.get_num_threads()} threads, and with a constant number of threads (in brackets)"
-    table = make_table(title, ("work", "quiet", "beside one", "beside two", "ratio beside one", "quiet, to constant"))
+    title = f"milliseconds, and with {threads} threads all the time (in brackets)"
+    table = make_table(title, ("work", "quiet", "beside one", "beside two", "ratio", "quiet, to constant"))
     for row in rows:
         cells = [f"{1000 * row.median(count):.4g} ({1000 * row.median(count, constant=True):.4g})" for count in _BUSY]
         table.add_row(row.name, *cells, f"{row.ratio:.2f}", f"{row.median(0) / row.median(0, constant=True):.3f}")
