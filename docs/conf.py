@@ -44,6 +44,6 @@ autoclass_content = "both"
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(torch|numpy|np|PIL|rich|collections|pathlib|typing|types)\..*"),
-    (r"py:.*", r"Any|NDArray|PILImage|Path|Status|tuple\[str"),
+    (r"py:.*", r"Any|NDArray|PILImage|Path|Status|tuple\[(str|int)"),
     (r"py:.*", r"zoo\.registry\.[A-Z]|.*\b(Precision|Scheduling|Supply|Measurement)"),  # type variables, aliases and private types
 ]
