@@ -54,7 +54,7 @@ def predict(
     Args:
         model: the model. It is moved to `device` and set to evaluation mode.
         source: path of an image, a folder (searched recursively), a video or a text file with one path per line; a pattern such as
-            "photos/*.jpg"; a URL (`file:`, `http:`, `rtsp:`, …); a camera number; an array ([H, W, 3] RGB, [H, W] grey or [H, W, 4] RGBA;
+            `photos/*.jpg`; a URL (`file:`, `http:`, `rtsp:`, …); a camera number; an array ([H, W, 3] RGB, [H, W] grey or [H, W, 4] RGBA;
             uint8, uint16 or float 0–1), a tensor [3, H, W], a batch of either, or a PIL image; the bytes of an image file, or an open
             file; a dataset; or an iterable of these. Videos and animated images yield one prediction per frame. A path may end in
             "?bands=" and the bands to read, as in `zoo.read_image`.
