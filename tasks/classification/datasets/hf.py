@@ -42,6 +42,8 @@ def open_hf(ref: DataRef, on_error: OnError) -> Dataset:
     except _damage() as error:
         raise DataError(f"data {ref.text!r}: the tables of the dataset are damaged: {_short(error)}") from None
     names = getattr(table.features[label], "names", None)
+    if strange := [name for name in names or () if not isinstance(name, str)]:
+        raise DataError(f"data {ref.text!r}: the column {label!r} has a class named {strange[0]!r}; expected texts as names")
     found = {} if names is not None else {str(value): value for value in sorted({each for each in values if each not in (None, "")})}
     known = ref.classes or ()
     whole, note = renamed_labels(found) if not set(found) <= set(known) else ({}, "")

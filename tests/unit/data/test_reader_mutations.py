@@ -266,3 +266,16 @@ def test_some_damage(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_much_damage(name: str, tmp_path: Path) -> None:
     check(name, tmp_path, _MANY)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("yolo list", b"/image\x00/a.png\nim\x00png\n"), ("saved features", b'{"features": {"image": {"_type": "Image"}, "label": '
+      b'{"names": [9999999, "cat"], "_type": "ClassLabel"}}}')],
+)  # fmt: skip
+def test_damage_that_was_found_by_many_attempts(name: str, content: bytes, tmp_path: Path) -> None:
+    data, file = CASES[name].write(tmp_path)
+    file.unlink()
+    file.write_bytes(content)
+    with pytest.raises(InputError):
+        get_task(CASES[name].task).open(data)

@@ -171,7 +171,7 @@ def _of_lists(ref: DataRef, file: Path, places: Places) -> Places:
         return places
     lines = [Path(line) for source in places.sources for _, line in read_lines(source)]
     first = lines[0] if lines else Path()
-    if not first.is_absolute() or places.root.holds(first) or not first.is_file():
+    if "\0" in str(first) or not first.is_absolute() or places.root.holds(first) or not first.is_file():
         return places
     folder = _common(line.parent for line in lines if line.is_absolute())
     note = f"the images in {places.sources[0].name} are in {folder}, which is the dataset folder"
