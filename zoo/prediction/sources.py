@@ -138,7 +138,7 @@ def _encoded(source: Any, name: str, reader: FrameReader) -> tuple[Iterator[Job[
 
 
 def _animation(data: bytes, name: str, reader: FrameReader) -> Iterator[Job[Made]]:
-    reader.say(f"{name} is animated; each frame is an image of its own")
+    reader.say(f"{name} is animated; each frame is a separate image")
     return films.open_animation(data, name, reader.decoding, reader.frame)
 
 

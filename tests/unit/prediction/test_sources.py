@@ -66,7 +66,7 @@ def test_an_animated_image_gives_its_frames(name: str, kind: str, tmp_path: Path
     for frames, key in [*sources, (reading(path.read_bytes()), "image")]:
         assert [frame.key for frame in frames] == [f"{key}#{index}" for index in range(3)]
         assert [tuple(frame.image[16, 24].tolist()) for frame in frames] == list(COLOURS.values())
-        assert reading.said.pop(0 if key != "image" else -1) == f"{key} is animated; each frame is an image of its own"
+        assert reading.said.pop(0 if key != "image" else -1) == f"{key} is animated; each frame is a separate image"
     with pytest.raises(ImageError, match="is too large: 48×32 pixels"):
         Reading(max_pixels=1000)(path)
 

@@ -195,7 +195,7 @@ def _from_folder(ref: DataRef, path: Path) -> Layout:
 
 
 def _inner_dataset(ref: DataRef, path: Path) -> Path | None:
-    """Return a subfolder that has a description or splits of its own, whose images must not be mixed; None if there is none."""
+    """Return a subfolder that has its own description or splits, whose images must not be mixed; None if there is none."""
     walk = Folders(path, ref.links)
     for inner in walk.subfolders(path):
         splits = (folder for folder in walk.subfolders(inner) if split_kind(folder.name))
