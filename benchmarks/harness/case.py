@@ -38,7 +38,7 @@ _BUDGET_S = 4.0  # seconds of timed calls, for latency and throughput each
 
 def check_case(case: Case) -> None:
     """Raise an `InputError` if a setting of a case is invalid or its engine isn't installed, before any case runs."""
-    task = get_task(case.task)
+    task = get_task(case.task, case.options)
     BACKBONES[case.backbone]
     task.parse_options(case.options)
     make_recipe(case)
@@ -56,7 +56,7 @@ def make_recipe(case: Case) -> Recipe:
 
 def run_case(case: Case, folder: Path) -> Measurement:
     """Build, train, evaluate and time the model of one case. The training run is written to `folder`."""
-    task = get_task(case.task)
+    task = get_task(case.task, case.options)
     test = task.open(case.test)
     train_seconds = None
     if case.train is None:

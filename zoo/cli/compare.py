@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -53,13 +54,16 @@ def run(flags: Flags) -> int:
 
     with progress_of(flags.run.quiet) as progress:
         sides = [_named(side) for side in (flags.main.a, flags.main.b)]
-        tasks = {_task_name(path, flags.main.task) for side in sides for path in side}
+        kinds = [_kind(path, flags.main) for side in sides for path in side]
+        tasks = {name for name, _ in kinds}
         if len(tasks) > 1:
             raise InputError(f"the two sides have different tasks ({', '.join(sorted(tasks))}); only the same task can be compared")
-        task = get_task(next(iter(tasks)))
+        task, *others = (get_task(*kind) for kind in kinds)
+        if any(other is not task for other in others):
+            raise InputError(f"the two sides have different variants of the task {task.name}; only the same variant can be compared")
         pictures = any(path.is_dir() for side in sides for path in side)  # prediction files are scored without the images
         data = task.open(flags.main.data, flags.run.on_error, progress.say, pictures)
-        a, b = ([_scores(path, task.name, data, flags, progress) for path in side] for side in sides)
+        a, b = ([_scores(path, kinds[0], data, flags, progress) for path in side] for side in sides)
     comparison = compare(a, b)
     if flags.run.json:
         print_json(comparison.to_dict())
@@ -78,22 +82,26 @@ def _named(side: str) -> list[Path]:
     return paths
 
 
-def _task_name(path: Path, given: str | None) -> str:
+def _kind(path: Path, main: CompareFlags) -> tuple[str, Mapping[str, Any]]:
+    """Return the name of the task of a model or prediction file, and the options that select the variant of the task."""
     from zoo.models.config import model_folder, read_description
 
     if path.is_dir():
-        return read_description(model_folder(path))[0].task
-    if given is None:
+        config = read_description(model_folder(path))[0]
+        return config.task, config.options
+    if main.task is None:
         raise InputError(f"{path} is a prediction file; pass its task with --task")
-    return given
+    return main.task, {}
 
 
-def _scores(path: Path, task: str, data: Dataset, flags: Flags, progress: Progress) -> Scores:
+def _scores(path: Path, kind: tuple[str, Mapping[str, Any]], data: Dataset, flags: Flags, progress: Progress) -> Scores:
     from zoo.evaluation.evaluate import evaluate, evaluate_predictions
     from zoo.models.archive import load
 
     main, run = flags.main, flags.run
     if path.is_file():
-        return evaluate_predictions(path, task, data, on_error=run.on_error, replicates=main.replicates, progress=progress)
+        return evaluate_predictions(
+            path, kind[0], data, options=kind[1], on_error=run.on_error, replicates=main.replicates, progress=progress
+        )
     sizes: dict[str, Any] = {"batch_size": main.batch_size, "workers": main.workers, "replicates": main.replicates}
     return evaluate(load(path), data, **sizes, **run.reading, progress=progress)

@@ -186,7 +186,8 @@ def _report(flags: Any, scores: Scores, models: list[Model], progress: Progress)
 
     if PartialState().is_main_process:
         model = models[0] if len(models) == 1 else None
-        write_report(scores, flags.main.data, flags.main.report, model=model, task=flags.task_name)
+        options = models[0].config.options if models else asdict(flags.options)
+        write_report(scores, flags.main.data, flags.main.report, model=model, task=flags.task_name, options=options)
         progress.say(f"report: {flags.main.report}")
 
 
@@ -210,7 +211,8 @@ def _score(flags: Any, models: list[Model], progress: Progress) -> Scores:
     if not models:
         return evaluate_predictions(
             main.predictions, flags.build.task, main.data,
-            classes=tuple(flags.build.class_names or ()), on_error=flags.run.on_error, replicates=main.replicates,
+            classes=tuple(flags.build.class_names or ()), options=asdict(flags.options),
+            on_error=flags.run.on_error, replicates=main.replicates,
             metric_options=asdict(flags.scoring), progress=progress,
         )  # fmt: skip
     templates = {model.preprocess.alignment for model in models} - {None}

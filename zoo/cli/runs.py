@@ -61,7 +61,7 @@ def read_run(folder: Path) -> RunSummary:
     try:
         about = json.loads(_text(folder / "run.json"))
         config = about["model"]
-        task = get_task(config["task"])
+        task = get_task(config["task"], config["options"])
         recipe = tomllib.loads(_text(folder / "recipe.toml"))
         metrics = folder / "metrics.jsonl"
         history = [json.loads(line) for line in _text(metrics).splitlines()] if metrics.is_file() else []

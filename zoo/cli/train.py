@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ def run(flags: Any) -> int:
     from zoo.task.contract import get_task
     from zoo.training.train import train
 
-    task = get_task(flags.task_name)
+    task = get_task(flags.task_name, asdict(flags.options))
     if flags.build.backbone is None:
         raise InputError("no backbone given; pass --backbone, such as --backbone resnet18 (zoo list prints all names)")
     with progress_of(flags.run.quiet) as progress:

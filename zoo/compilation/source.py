@@ -25,7 +25,7 @@ from zoo.models.model import Model
 from zoo.system.precision import EnginePrecision
 from zoo.system.progress import Progress
 from zoo.system.wording import counted
-from zoo.task.contract import Task, get_task
+from zoo.task.contract import Task
 
 _CALIBRATION = 300  # maximum number of images for calibration, which is NNCF's default
 _ENOUGH = 100  # recommended minimum number of images for calibration; with fewer, a message recommends more
@@ -49,7 +49,7 @@ class Source:
     @classmethod
     def of(cls, model: Model, data: object, on_error: OnError, say: Callable[[str], None], progress: Progress) -> Source:
         """Copy a model and open the data; the arguments are those of `zoo.compile`."""
-        task = get_task(model.task)
+        task = model.definition
         plain = _plain_pictures(data)
         if data is None and task.data.sample_data is None:
             raise InputError(f"the task {task.name} has no built-in images to compare on: pass data= (--calibration)")
@@ -62,7 +62,7 @@ class Source:
     @property
     def task(self) -> Task:
         """The task of the model."""
-        return get_task(self.model.task)
+        return self.model.definition
 
     def batches(self, count: int, size: int) -> Iterator[ImageBatch]:
         """Yield `count` evenly spaced images in prepared batches of up to `size` images."""

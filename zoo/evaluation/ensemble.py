@@ -24,7 +24,7 @@ from zoo.models.model import Model
 from zoo.system.hardware import autocast, pick_inference_precision, pick_workers, place
 from zoo.system.precision import Precision
 from zoo.task.combination import Combination, check_tta
-from zoo.task.contract import Task, get_task
+from zoo.task.contract import Task
 from zoo.task.head import FeatureBatches, FeatureSource
 
 
@@ -72,12 +72,14 @@ class ModelGroup:
         tasks = sorted({model.task for model in chosen})
         if len(tasks) > 1:
             raise InputError(f"ensemble: the models have different tasks ({', '.join(tasks)}); expected models of the same task")
+        if any(model.definition is not chosen[0].definition for model in chosen):
+            raise InputError(f"ensemble: models of different variants of the task {tasks[0]} can't be combined; expected the same variant")
         return cls(chosen)
 
     @property
     def task(self) -> Task:
         """The task of the models."""
-        return get_task(self.models[0].task)
+        return self.models[0].definition
 
     @property
     def metadata(self) -> list[dict[str, Any]]:

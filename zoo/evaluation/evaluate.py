@@ -173,6 +173,7 @@ def evaluate_predictions(
     data: object,
     *,
     classes: tuple[str, ...] = (),
+    options: Mapping[str, Any] | None = None,
     on_error: OnError = "raise",
     replicates: int = REPLICATES,
     metric_options: Mapping[str, Any] | None = None,
@@ -185,6 +186,7 @@ def evaluate_predictions(
         task_name: name of the task.
         data: dataset string, path or sequence of samples; the images aren't read.
         classes: class names by index; empty to use the classes of the dataset.
+        options: options of the models that made the predictions, as in `zoo.build`, if they matter for the data, as `multi_label`.
         on_error: "raise", or "skip" to skip invalid samples of the dataset. Invalid predictions are always an error. Images that the
             file marks as having no prediction are skipped, counted and listed in the result.
         replicates: number of bootstrap replicates for the confidence intervals; 0 for no intervals.
@@ -195,8 +197,8 @@ def evaluate_predictions(
         InputError: the dataset, the predictions or an option is invalid. The message names the file and the entry.
         DataError: the file contains no predictions.
     """
-    task = get_task(task_name)
-    options = task.parse_scoring(metric_options or {})
+    task = get_task(task_name, options)
+    scoring = task.parse_scoring(metric_options or {})
     progress = progress or Progress(enabled=False)
     opened = task.open(data, on_error, progress.say, pictures=False)
     dataset, names = match_classes(task, opened, classes or opened.classes)
@@ -206,7 +208,7 @@ def evaluate_predictions(
     if not answers:
         raise DataError(f"{predictions} has no prediction for the {len(dataset)} images of dataset {dataset.name!r}")
     without = [Fault(key, f"marked as having no prediction in {predictions}", whole=True) for key in dataset.keys if key not in answers]
-    metric = task.scoring.metric(dataset, names, **options)
+    metric = task.scoring.metric(dataset, names, **scoring)
     records = [record for record in dataset.records if record.key in answers]
     keys = [record.key for record in records]
     metric.update([answers[key] for key in keys], [record.target for record in records], keys)

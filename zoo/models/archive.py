@@ -89,7 +89,7 @@ def load(folder: str | Path, **options: Any) -> Model:
             )
         return load_compiled(folder, config, metadata, compiled)
     if options:
-        task = get_task(config.task)
+        task = get_task(config.task, config.options)
         refuse_other_options(task, f"the weights of {folder}", config.options, options)
         before, parsed = task.parse_options(config.options), task.parse_options({**config.options, **options})
         config = replace(config, options=asdict(parsed), preprocess=task.building.preprocess(config.preprocess, parsed))

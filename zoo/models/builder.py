@@ -27,7 +27,7 @@ def _settle(task: Task, definition: BackboneDefinition, weights: Weights | None,
     """
     given = {name: value for name, value in asked.items() if value is not None}
     own = definition.options.get(task.name, {})
-    if weights is None or weights.task != task.name:
+    if weights is None or weights.task != task.name or task.variant({**weights.options, **given}) is not task.variant(weights.options):
         return task.parse_options({**own, **given}), {}
     made_with = {**own, **weights.options}
     refuse_other_options(task, f"the weights {weights.origin}", made_with, given)
@@ -45,7 +45,7 @@ def refuse_other_options(task: Task, weights: str, made_with: Mapping[str, Any],
 
 def components(config: ModelConfig) -> tuple[Backbone, Head, ModelConfig, dict[str, Any]]:
     """Return the arguments of `Model`: backbone and head with fresh parameters, the configuration, and the task's metadata."""
-    task, backbone = get_task(config.task), BACKBONES[config.backbone].create()
+    task, backbone = get_task(config.task, config.options), BACKBONES[config.backbone].create()
     least, levels = task.building.min_levels, backbone.levels
     if len(levels) < least:
         raise InputError(f"the task {task.name} needs a backbone with at least {least} levels; {config.backbone} has {len(levels)}")

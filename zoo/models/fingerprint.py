@@ -12,7 +12,6 @@ from torch import Tensor
 
 from zoo.data.fingerprint import _LENGTH
 from zoo.images.preprocess import Preprocess
-from zoo.task.contract import get_task
 
 if TYPE_CHECKING:
     from zoo.models.model import Model
@@ -50,7 +49,7 @@ def embedding_fingerprint(model: Model) -> str:
         "backbone": config.backbone,
         "norm_eps": config.norm_eps,
         "preprocess": {name: value for name, value in config.preprocess.to_dict().items() if value != getattr(_PREPROCESS, name)},
-        **get_task(config.task).building.identity(config.options),
+        **model.definition.building.identity(config.options),
     }
     loss = tuple(f"heads.{model.task}.{part}" for part in getattr(model.head, "class_dependent", ()))
     state = {

@@ -8,7 +8,6 @@ from typing import Any
 
 from zoo.images.preprocess import ImageBatch
 from zoo.models.model import Model
-from zoo.task.contract import get_task
 from zoo.task.head import AnyImages
 
 
@@ -31,7 +30,7 @@ def answers(model: Model, images: AnyImages) -> list[Any]:
     Images of the same padded size are computed together. If portrait and landscape photos were padded to squares, this would nearly double
     the computation, and values near the edge of a photo would depend on the padding there.
     """
-    task = get_task(model.task)
+    task = model.definition
     if not isinstance(images, ImageBatch):
         return task.answers.split(model(images))
     found: dict[int, Any] = {}

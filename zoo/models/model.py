@@ -16,6 +16,7 @@ from zoo.images.preprocess import ImageBatch, Picture, as_float
 from zoo.models.config import ModelConfig
 from zoo.system.disk import save_tensors
 from zoo.system.threads import THREADS
+from zoo.task.contract import Task, get_task
 from zoo.task.head import AnyImages, Head, PooledBatch, PooledHead
 
 
@@ -69,6 +70,11 @@ class Model(nn.Module):
     def task(self) -> str:
         """The name of the task."""
         return self.config.task
+
+    @property
+    def definition(self) -> Task:
+        """The definition of the task, in the variant for the model's options."""
+        return get_task(self.config.task, self.config.options)
 
     @property
     def backbone_name(self) -> str:

@@ -28,7 +28,6 @@ from zoo.system.precision import Precision
 from zoo.system.prefetch import in_order
 from zoo.system.progress import Progress
 from zoo.task.answers import PartsFinder, Prediction
-from zoo.task.contract import get_task
 
 
 def predict(
@@ -84,7 +83,7 @@ def predict(
     """
     if batch_size is None and is_live(source):
         batch_size = 1
-    where, task, threads = pick_device(device, model.compiled), get_task(model.task), pick_decoding_threads()
+    where, task, threads = pick_device(device, model.compiled), model.definition, pick_decoding_threads()
     size = pick_batch_size(batch_size, model.preprocess, where)
     if look_ahead is not None and look_ahead < 0:
         raise InputError(f"look_ahead is {look_ahead}; expected 0 or more")
@@ -154,7 +153,7 @@ def _frames(made: Iterable[Made], skipped: list[Fault]) -> Iterator[Frame]:
 
 def _whole(answer: Answering, frames: Iterator[Frame]) -> list[Prediction] | None:
     """Return predictions for the next batch of images, processed as a whole; None if no images are left."""
-    task, several = get_task(answer.model.task), list(islice(frames, answer.batch_size))
+    task, several = answer.model.definition, list(islice(frames, answer.batch_size))
     if not several:
         return None
     return [

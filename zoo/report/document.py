@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from zoo.data.dataset import Dataset
 from zoo.errors import InputError
@@ -11,7 +12,7 @@ from zoo.models.model import Model
 from zoo.report import charts, confusion, mistakes, tables
 from zoo.report.pages import page, text
 from zoo.system.files import write_text
-from zoo.task.contract import get_task
+from zoo.task.contract import Task, get_task
 from zoo.task.metric import Scores
 
 LARGEST = 5_000_000  # maximum size of a report in bytes
@@ -20,7 +21,15 @@ _STYLE = "".join(part.STYLE for part in (tables, confusion, charts, mistakes))
 Section = tuple[str, str, list[str]]  # anchor, title, HTML
 
 
-def write_report(scores: Scores, data: object, path: str | Path, *, model: Model | None = None, task: str | None = None) -> None:
+def write_report(
+    scores: Scores,
+    data: object,
+    path: str | Path,
+    *,
+    model: Model | None = None,
+    task: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> None:
     """Write the report of an evaluation as one HTML file. It is smaller than 5 MB and loads no external resources.
 
     Args:
@@ -29,6 +38,7 @@ def write_report(scores: Scores, data: object, path: str | Path, *, model: Model
         path: output file. An existing file is replaced atomically.
         model: the scored model. If passed, the report of a classifier contains saliency maps (Grad-CAM; requires captum).
         task: name of the task. Required if no model is passed.
+        options: options of the models, as in `zoo.build`, if no model is passed and they matter for the data, as `multi_label`.
 
     Raises:
         InputError: neither a model nor a task is passed, or the dataset is invalid.
@@ -40,22 +50,22 @@ def write_report(scores: Scores, data: object, path: str | Path, *, model: Model
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     zoo.write_report(scores, "demo:digits?split=test&limit=8", f"{folder}/report.html", model=model)
     """
-    name = task or (model.task if model is not None else None)
-    if name is None:
+    if model is None and task is None:
         raise InputError("write_report needs a model or a task: pass model=, or task= for predictions from a file")
+    definition = model.definition if model is not None else get_task(str(task), options)
     # the evaluation has reported unreadable samples; the report shows an error message in place of a missing image
-    dataset = get_task(name).open(data, "skip", pictures=False)
-    write_text(Path(path), html(scores, dataset, name, model))
+    dataset = definition.open(data, "skip", pictures=False)
+    write_text(Path(path), html(scores, dataset, definition, model))
 
 
-def html(scores: Scores, dataset: Dataset, task: str, model: Model | None = None) -> str:
+def html(scores: Scores, dataset: Dataset, task: Task, model: Model | None = None) -> str:
     """Return the report as HTML. Images are read from the dataset."""
     facts = {"model": "" if model is None else model.backbone_name, "classes": f"{len(scores.per_class):,}" if scores.per_class else ""}
     head = [
-        f'<p class="kicker">Evaluation · {text(task)}</p><h1>{text(scores.data)}</h1>',
-        *tables.headline(scores, get_task(task).scoring.primary_score, facts),
+        f'<p class="kicker">Evaluation · {text(task.name)}</p><h1>{text(scores.data)}</h1>',
+        *tables.headline(scores, task.scoring.primary_score, facts),
     ]
-    return whole(f"{task}: {scores.data}", head, list(evaluation(scores, dataset, task, model, LARGEST - SPARE)))
+    return whole(f"{task.name}: {scores.data}", head, list(evaluation(scores, dataset, task, model, LARGEST - SPARE)))
 
 
 def whole(title: str, head: Iterable[str], sections: Sequence[Section], style: str = "") -> str:
@@ -65,7 +75,7 @@ def whole(title: str, head: Iterable[str], sections: Sequence[Section], style: s
     return page(title, [*head, f'<nav aria-label="Sections">{links}</nav>', *body], _STYLE + style)
 
 
-def evaluation(scores: Scores, dataset: Dataset, task: str, model: Model | None, room: int) -> Iterator[Section]:
+def evaluation(scores: Scores, dataset: Dataset, task: Task, model: Model | None, room: int) -> Iterator[Section]:
     """Yield the sections of an evaluation report, from scores to provenance.
 
     All sections together have at most `room` bytes; the images of the mistakes are reduced if necessary. Saliency maps need a model.

@@ -15,7 +15,7 @@ from zoo.errors import Box, ImageError, InputError
 from zoo.images.preprocess import as_float
 from zoo.models.model import Model
 from zoo.report.pages import fitting_uri, text
-from zoo.task.contract import get_task
+from zoo.task.contract import Task
 from zoo.task.metric import Mistake
 
 SIDE = 336  # pixels: length of the longer side of a displayed image
@@ -153,7 +153,7 @@ def overlaid(image: Image, heat: NDArray[np.float32]) -> Image:
 Views = list[Drawn | str]  # images of a mistake; a text replaces an image that can't be shown
 
 
-def cards(mistakes: Sequence[Mistake], dataset: Dataset, task: str, model: Model | None) -> tuple[list[Views], str]:
+def cards(mistakes: Sequence[Mistake], dataset: Dataset, task: Task, model: Model | None) -> tuple[list[Views], str]:
     """Return the images of each of the worst mistakes, worst first, and a note on the saliency maps, which need the model."""
     colours = kinds_of([caption for mistake in mistakes for _, caption in mistake.boxes_xyxy])
     wanted = {key for mistake in mistakes[:_SHOWN] for key in mistake.keys}
@@ -174,8 +174,8 @@ def cards(mistakes: Sequence[Mistake], dataset: Dataset, task: str, model: Model
 class _Looks:
     """Saliency maps of mistakes, computed by the task if there is a model."""
 
-    def __init__(self, task: str, model: Model | None) -> None:
-        self._task, self._model = get_task(task), model
+    def __init__(self, task: Task, model: Model | None) -> None:
+        self._task, self._model = task, model
         self.note = ""  # legend of the maps, or the reason why they can't be computed; "" if the task has no maps
 
     def maps(self, image: Image, mistake: Mistake) -> list[Drawn]:

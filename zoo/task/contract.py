@@ -31,7 +31,8 @@ T = TypeVar("T")
 class Task:
     """A task, made up of four components.
 
-    The methods parse options and raise an error if the task doesn't support a feature.
+    The methods parse options and raise an error if the task doesn't support a feature. A task whose models differ so much that they need
+    other components, such as multi-label classification, is a subclass that overrides `variant`.
 
     Attributes:
         name: name of the task, as passed to `zoo.build(…, task=name)`.
@@ -46,6 +47,16 @@ class Task:
     data: TaskData
     answers: Answers
     scoring: Scoring
+
+    def variant(self, options: Mapping[str, Any]) -> Task:
+        """Return the task with the components for models with these build options. By default, it is the task itself.
+
+        All variants of a task have the same name and the same build options.
+
+        Args:
+            options: values of build options by name; those that are missing have their defaults.
+        """
+        return self
 
     def open(self, data: object, on_error: OnError = "raise", say: Callable[[str], None] | None = None, pictures: bool = True) -> Dataset:
         """Open a dataset. This is the implementation of `zoo.open_data`.
@@ -166,16 +177,16 @@ def _filled(kind: type[Any], values: Mapping[str, Any], what: str, also: Sequenc
 TASKS: Registry[Task] = Registry("task", package="zoo.tasks", entry_points="zoo.tasks")
 
 
-def get_task(name: str) -> Task:
-    """Return a task by name.
+def get_task(name: str, options: Mapping[str, Any] | None = None) -> Task:
+    """Return a task by name, in the variant for models with these build options. For a model, use `Model.definition`.
 
     Raises:
         UnknownNameError: the task is unknown. The message lists similar names.
     """
-    return TASKS[name]
+    return TASKS[name].variant(options or {})
 
 
-def open_data(data: object, task: str, *, on_error: OnError = "raise", say: Callable[[str], None] | None = None) -> Dataset:
+def open_data(data: object, task: str, *, on_error: OnError = "raise", say: Callable[[str], None] | None = None, **options: Any) -> Dataset:
     """Open a dataset.
 
     Args:
@@ -183,6 +194,7 @@ def open_data(data: object, task: str, *, on_error: OnError = "raise", say: Call
         task: name of the task, which determines the supported formats and the type of the targets.
         on_error: "raise" to raise one error that lists all annotation errors, or "skip" to skip invalid samples.
         say: callback that receives messages, such as the format recognised for a bare path.
+        **options: options of the models that the data is for, as in `zoo.build`. They matter if they change the targets, as `multi_label`.
 
     Returns:
         The dataset: a sequence of samples with `classes` (names by index), `records` (each with `key`, `path` and `target`) and
@@ -191,7 +203,7 @@ def open_data(data: object, task: str, *, on_error: OnError = "raise", say: Call
     Raises:
         UnknownNameError: the task or format is unknown.
         DataError: the dataset has no samples, or the annotations contain errors and `on_error` is "raise".
-        InputError: an option is unknown, or the format of a path is ambiguous.
+        InputError: an option is unknown or invalid, or the format of a path is ambiguous.
 
     Example:
         >>> import zoo
@@ -201,7 +213,8 @@ def open_data(data: object, task: str, *, on_error: OnError = "raise", say: Call
         >>> data.records[0].key, data.records[0].target
         ('digit-0000', 0)
     """
-    return get_task(task).open(data, on_error, say)
+    get_task(task).parse_options(options)
+    return get_task(task, options).open(data, on_error, say)
 
 
 def recipe(task: str, preset: str = "standard", **settings: Any) -> Recipe:

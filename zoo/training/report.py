@@ -16,7 +16,7 @@ from zoo.report.document import Section
 from zoo.report.pages import table, text
 from zoo.system.files import write_text
 from zoo.system.progress import Progress
-from zoo.task.contract import Task, get_task
+from zoo.task.contract import Task
 from zoo.task.metric import Scores, Table
 from zoo.task.recipe import Recipe, explained, grouped
 from zoo.training.history import best_epoch, curves
@@ -60,7 +60,7 @@ def write_training_report(folder: Path, run: Trained, progress: Progress) -> Non
 
 def html(name: str, run: Trained) -> str:
     """Return the report as HTML. `name` is the name of the run, shown as the title."""
-    task = get_task(run.model.task)
+    task = run.model.definition
     own = [
         ("learning", "Learning", ['<div class="charts">', *map(charts.chart, curves(run.history, task.scoring.primary_score)), "</div>"]),
         ("samples", "Sample predictions", list(_samples(run, task))),
@@ -71,7 +71,7 @@ def html(name: str, run: Trained) -> str:
     found: list[Section] = []
     if run.scores is not None and run.validation is not None:
         # without saliency maps, which need a forward and a backward pass for each mistake
-        found = list(document.evaluation(run.scores, run.validation, task.name, None, room))
+        found = list(document.evaluation(run.scores, run.validation, task, None, room))
     head = [f'<p class="kicker">Training · {text(task.name)}</p><h1>{text(name)}</h1>', *_head(run, task)]
     return document.whole(f"{task.name}: {name}", head, [*own[:2], *found, *own[2:]], examples.STYLE + STYLE)
 

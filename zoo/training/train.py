@@ -24,7 +24,7 @@ from zoo.system.processes import Processes, bound
 from zoo.system.progress import Progress
 from zoo.system.threads import THREADS
 from zoo.task.answers import Aligning
-from zoo.task.contract import Task, get_task
+from zoo.task.contract import Task
 from zoo.task.head import RememberingHead
 from zoo.task.metric import Scores
 from zoo.task.recipe import Recipe
@@ -111,7 +111,7 @@ def train(
     with bound():
         processes = Processes(pick_device(device))
     quiet = progress is None or not processes.first
-    task, progress = get_task(model.task), Progress(enabled=False) if progress is None or quiet else progress
+    task, progress = model.definition, Progress(enabled=False) if progress is None or quiet else progress
     track = check_trackers(track)
     recipe = recipe if recipe is not None else task.data.recipe()
     if not isinstance(recipe, task.data.recipe):

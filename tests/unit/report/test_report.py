@@ -21,6 +21,7 @@ from zoo.cli.main import main
 from zoo.data.dataset import Dataset, Record
 from zoo.errors import Fault, InputError
 from zoo.report.document import html
+from zoo.task.contract import get_task
 from zoo.task.metric import Curve, Mistake, Scores, Table
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -139,7 +140,7 @@ def test_names_from_the_data_stay_words() -> None:
         preprocess={bad: bad},
         precision=bad,
     )
-    page = html(result, dataset(**{bad: noise(8, 8)}), "detection")
+    page = html(result, dataset(**{bad: noise(8, 8)}), get_task("detection"))
     page.encode("utf-8")
     assert "<script" not in page
     assert page.count("onerror=alert(1)") == page.count("&quot;&gt;&lt;img src=x onerror=alert(1)&gt;"), "escaped exactly once, everywhere"
@@ -173,7 +174,7 @@ def test_the_file_stays_small_whatever_the_data() -> None:
         ),
         skipped=tuple(Fault(f"{index}.png", "is cut short " * 20, True) for index in range(5_000)),
     )
-    page = html(result, dataset(**pictures), "detection")
+    page = html(result, dataset(**pictures), get_task("detection"))
     assert len(page.encode()) < 5_000_000
     assert len(shown(page)) == 2 * 24 + 1
     assert min(max(image.shape) for image in shown(page)) >= 300, "the images are still large enough to be useful"
@@ -190,7 +191,7 @@ def test_many_pictures_share_the_room_that_the_rest_leaves() -> None:
     rows = tuple((f"{index} {'x' * 400}", 0.5) for index in range(2_000))
     taken = []
     for tables in ((), (Table("Long", ("a", "b"), rows),) * 6):
-        page = html(scores(mistakes=pairs, tables=tables), dataset(**pictures), "face")
+        page = html(scores(mistakes=pairs, tables=tables), dataset(**pictures), get_task("face"))
         assert len(page.encode()) < 5_000_000
         assert len(shown(page)) == 96
         taken.append(sum(map(len, re.findall(r"base64,([^\"]+)", page))))
@@ -200,7 +201,7 @@ def test_many_pictures_share_the_room_that_the_rest_leaves() -> None:
 
 def test_a_table_that_would_fill_the_file_is_cut_and_says_so() -> None:
     rows = tuple((f"{index} {'x' * 400}", 0.5) for index in range(5_000))
-    page = html(scores(tables=(Table("Long", ("a", "b"), rows),)), dataset(a=noise(8, 8)), "detection")
+    page = html(scores(tables=(Table("Long", ("a", "b"), rows),)), dataset(a=noise(8, 8)), get_task("detection"))
     assert re.search(r"the first \d{3} of 5,000 rows; --json lists all", page)
     assert len(page.encode()) < 600_000
 
@@ -211,7 +212,7 @@ def test_pictures_that_are_not_there_are_said_and_none_is_dropped(tmp_path: Path
     data = Dataset("d", (Record("red/0.png", gone, 0), Record("blue/0.png", next((tmp_path / "data" / "blue").iterdir()), 0)))
     gone.unlink()
     pair = Mistake(("red/0.png", "blue/0.png"), "two people, taken for one", 1.0)
-    page = html(scores(mistakes=(pair, Mistake(("never.png",), "unknown", 0.5))), data, "face")
+    page = html(scores(mistakes=(pair, Mistake(("never.png",), "unknown", 0.5))), data, get_task("face"))
     assert page.count('<p class="what">') == 2
     assert len(shown(page)) == 1
     assert re.search(rf'<div class="lost">red/0.png: no image: {re.escape(escape(str(gone)))}: does not exist\. Check the path', page)
@@ -220,7 +221,7 @@ def test_pictures_that_are_not_there_are_said_and_none_is_dropped(tmp_path: Path
 
 def test_a_pair_stands_side_by_side_in_one_card() -> None:
     data = dataset(a=np.full((40, 30, 3), (200, 0, 0), np.uint8), b=np.full((40, 30, 3), (0, 0, 200), np.uint8))
-    page = html(scores(mistakes=(Mistake(("a", "b"), "one person, taken for two", 1.0),)), data, "face")
+    page = html(scores(mistakes=(Mistake(("a", "b"), "one person, taken for two", 1.0),)), data, get_task("face"))
     card = page[page.index('<ol class="mistakes">') : page.index("</ol>")]
     assert card.count("<li") == 1
     assert card.count("<figure") == 2
@@ -231,7 +232,7 @@ def test_a_pair_stands_side_by_side_in_one_card() -> None:
 
 def test_mistakes_beyond_those_with_pictures_are_listed() -> None:
     data = dataset(**{str(index): noise(8, 8) for index in range(60)})
-    page = html(scores(mistakes=tuple(Mistake((str(index),), f"mistake {index}", 1.0) for index in range(60))), data, "detection")
+    page = html(scores(mistakes=tuple(Mistake((str(index),), f"mistake {index}", 1.0) for index in range(60))), data, get_task("detection"))
     assert len(shown(page)) == 48
     assert "The 60 worst mistakes" in page
     assert "12 more, without images" in page
@@ -239,15 +240,15 @@ def test_mistakes_beyond_those_with_pictures_are_listed() -> None:
 
 
 def test_what_was_left_out_stands_at_the_top() -> None:
-    page = html(scores(skipped=(Fault("a.png", "is cut short", True),)), dataset(a=noise(8, 8)), "classification")
+    page = html(scores(skipped=(Fault("a.png", "is cut short", True),)), dataset(a=noise(8, 8)), get_task("classification"))
     assert "<dd>3 of 4</dd>" in page
     assert '1 of 4 samples were skipped and are not included in the scores. Errors: <a href="#left-out">1</a>' in page
     assert "<li>a.png: is cut short</li>" in page
-    assert "not scored" not in html(scores(expected=3), dataset(a=noise(8, 8)), "classification")
+    assert "not scored" not in html(scores(expected=3), dataset(a=noise(8, 8)), get_task("classification"))
 
 
 def test_a_score_that_the_data_does_not_support_is_no_number() -> None:
-    page = html(scores(scores={"top1": None, "top5": float("nan")}, intervals={}), dataset(a=noise(8, 8)), "classification")
+    page = html(scores(scores={"top1": None, "top5": float("nan")}, intervals={}), dataset(a=noise(8, 8)), get_task("classification"))
     assert '<div class="big">–</div>' in page
     assert ">nan<" not in page
     assert page.count('<td class="n">–</td><td class="n"><small>not available</small></td>') == 2
@@ -255,5 +256,5 @@ def test_a_score_that_the_data_does_not_support_is_no_number() -> None:
 
 def test_the_weakest_class_comes_first_and_counts_dont_count() -> None:
     each: dict[str, dict[str, float | None]] = {"a": {"AP": 0.9, "n": 1}, "b": {"AP": None, "n": 0}, "c": {"AP": 0.2, "n": 900}}
-    page = html(scores(per_class=each), dataset(a=noise(8, 8)), "detection")
+    page = html(scores(per_class=each), dataset(a=noise(8, 8)), get_task("detection"))
     assert re.findall(r"<tr><td>([abc])</td>", page) == ["c", "a", "b"]

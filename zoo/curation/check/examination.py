@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from zoo.curation.check import boxes, duplicates, labels, pictures
 from zoo.curation.check.findings import NEAR, Finding, Findings, in_order, of_faults
@@ -22,16 +24,25 @@ class Examination:
     facts: tuple[pictures.Facts, ...]
 
 
-def examine(data: object, task: str, *, near: int = NEAR, workers: int | None = None, progress: Progress | None = None) -> Examination:
+def examine(
+    data: object,
+    task: str,
+    *,
+    options: Mapping[str, Any] | None = None,
+    near: int = NEAR,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Examination:
     """Read a whole dataset (string, path or sequence of samples) and report its problems.
 
-    Without `split=`, all splits are checked together, because images that appear in two splits are often overlooked. `near` is the maximum
+    Without `split=`, all splits are checked together, because images that appear in two splits are often overlooked. `options` are
+    those of the models that the data is for, if they matter for the data, as `multi_label` does. `near` is the maximum
     Hamming distance between the 64-bit perceptual hashes of near-duplicate images. For `workers`, see `look_at_all`.
     """
     if not 0 <= near <= 32:
         raise InputError(f"near is {near}; expected a Hamming distance of 0 to 32 (the average for unrelated images is 32 of 64 bits)")
     progress = progress or Progress(enabled=False)
-    kind = get_task(task)
+    kind = get_task(task, options)
     opened = open_all(data, kind, progress.say)
     records = [item.record for item in opened.items]
     facts = tuple(progress.track(pictures.look_at_all(records, workers), "reading", len(records)))

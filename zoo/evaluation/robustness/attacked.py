@@ -25,7 +25,7 @@ from zoo.models.inference import evaluation_mode
 from zoo.models.model import Model
 from zoo.system.hardware import pick_device, pick_workers, place
 from zoo.system.progress import Progress
-from zoo.task.contract import TASKS, Task, get_task
+from zoo.task.contract import TASKS, Task
 from zoo.task.scoring import AttackProtocol
 
 PAIRS = 500  # maximum number of face pairs of each kind (same and different identity)
@@ -96,7 +96,7 @@ def attack_evaluate(
         DataError: none of the images can be read.
         ImageError: an image can't be read and `on_error` is "raise".
     """
-    task = get_task(model.task)
+    task = model.definition
     _check(task, attack, eps, steps, pairs, batch_size)
     options = task.parse_scoring(metric_options or {}, [model.metadata])
     plan = _Plan(attack, eps, 1 if attack == "fgsm" else steps, seed)

@@ -17,7 +17,6 @@ from zoo.evaluation.robustness.corruptions import check_severity, corrupted
 from zoo.evaluation.robustness.kinds import CORRUPTIONS, SEVERITIES
 from zoo.models.model import Model
 from zoo.system.progress import Part, Progress
-from zoo.task.contract import get_task
 from zoo.task.metric import Scores
 
 NOTE = (
@@ -63,7 +62,7 @@ def evaluate_corruptions(
     """
     chosen, levels = _chosen(names, severities)
     progress = progress or Progress(enabled=False)
-    task, start = get_task(model.task), time.perf_counter()
+    task, start = model.definition, time.perf_counter()
     opened, score = task.open(data, on_error, progress.say), task.scoring.primary_score
 
     def run(dataset: Dataset, note: str) -> Scores:

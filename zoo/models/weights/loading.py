@@ -57,7 +57,8 @@ def _saved_weights(folder: Path, backbone: str, task: str) -> Weights:
     if config.task != task:  # image sizes of another task don't apply, but the backbone needs the same normalisation
         preprocess = replace(BACKBONES[backbone].preprocess(), mean=preprocess.mean, std=preprocess.std)
     else:
-        known = get_task(task).building.metadata(get_task(task).parse_options(config.options))
+        definition = get_task(task, config.options)
+        known = definition.building.metadata(definition.parse_options(config.options))
     return replace(
         convert(read_state(path), backbone, str(path)),
         num_classes=len(config.classes),
@@ -164,7 +165,7 @@ def fit_weights(model: Model, weights: Weights, say: Callable[[str], None] | Non
     if weights.note:
         say(f"weights {weights.origin}: {weights.note}")
     _load(model.backbone, weights.backbone, f"weights {weights.origin} for the backbone {model.backbone_name}")
-    if not weights.head or weights.task != model.task:
+    if not weights.head or weights.task != model.task or get_task(weights.task, weights.options) is not model.definition:
         say(f"weights {weights.origin}: loaded into the backbone; the {model.task} head is newly initialised")
         return
     own = model.head.state_dict()
