@@ -108,9 +108,3 @@ def area_of(text: str) -> float | None:
     if area is not None and not 0 <= area < math.inf:
         raise Flaw(f"area is {text!r}; expected an area in square pixels")
     return area
-
-
-def safe_name(name: str) -> bool:
-    """Return whether a file name in an annotation refers to a path inside the dataset's folder."""
-    parts = name.replace("\\", "/").split("/")
-    return bool(name) and "\0" not in name and parts[0] != "" and ".." not in parts and not parts[0].endswith(":")

@@ -19,14 +19,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo.data.coco.ids import Ids
+from zoo.data.coco.parsing import are_four_numbers
 from zoo.data.dataset import Dataset
 from zoo.data.names import nfc
 from zoo.errors import DataError, Fault, Flaw, InputError
 from zoo.system.files import write_text
 from zoo.system.memory import no_collector
 from zoo.task.answers import AnswerFiles
-from zoo.tasks.detection.data.coco import NumberedDataset, are_four_numbers
-from zoo.tasks.detection.data.ids import Ids
+from zoo.tasks.detection.data.coco import NumberedDataset
 
 SUFFIXES = (".json",)
 _NEEDED = ("image_id", "category_id", "bbox", "score")

@@ -13,10 +13,10 @@ import pytest
 
 from zoo.benchmarks import coco_opening
 from zoo.benchmarks.coco_opening import Opening, main, measure, write_annotations
+from zoo.data.coco.parsing import annotation_of, read_lists
 from zoo.data.dataset import Dataset
 from zoo.errors import DataError
 from zoo.task.contract import get_task
-from zoo.tasks.detection.data.coco import annotation_of, read_lists
 
 
 def opened(folder: Path) -> Dataset:

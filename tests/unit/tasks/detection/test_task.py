@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from zoo.data.coco.file import safe_name
 from zoo.data.dataset import Dataset, Record, Sample
 from zoo.errors import Flaw, InputError, WeightsError
 from zoo.models.weights.layouts.torchvision_detection import coco_classes, split_keys
 from zoo.task.contract import get_task
-from zoo.tasks.detection.data.targets import as_target, checked_box, keep_classes, relabelled, safe_name
+from zoo.tasks.detection.data.targets import as_target, checked_box, keep_classes, relabelled
 from zoo.tasks.detection.prediction.detections import Detections
 
 BOXES = np.array([[1, 2, 5, 8], [0, 0, 10, 4]], np.float32)
