@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from zoo.models.builder import build
     from zoo.models.builder import build as create_model
     from zoo.models.compiled import Compiled
+    from zoo.models.freezing import freeze, unfreeze
     from zoo.models.info import info
-    from zoo.models.model import Model, freeze, unfreeze
+    from zoo.models.joint import add_task, remove_task, split
+    from zoo.models.model import Model
     from zoo.prediction.predict import predict
     from zoo.report.document import write_report
     from zoo.task.contract import list_tasks, open_data, recipe
@@ -42,8 +44,10 @@ _MODULES = {
     "zoo.models.archive": ("load", "save"),
     "zoo.models.builder": ("build",),
     "zoo.models.compiled": ("Compiled",),
+    "zoo.models.freezing": ("freeze", "unfreeze"),
     "zoo.models.info": ("info",),
-    "zoo.models.model": ("Model", "freeze", "unfreeze"),
+    "zoo.models.joint": ("add_task", "remove_task", "split"),
+    "zoo.models.model": ("Model",),
     "zoo.prediction.predict": ("predict",),
     "zoo.report.document": ("write_report",),
     "zoo.task.contract": ("list_tasks", "open_data", "recipe"),
@@ -60,6 +64,7 @@ __all__ = [
     "Run",
     "Scores",
     "ZooError",
+    "add_task",
     "bench",
     "build",
     "compile",
@@ -76,7 +81,9 @@ __all__ = [
     "predict",
     "read_image",
     "recipe",
+    "remove_task",
     "save",
+    "split",
     "train",
     "unfreeze",
     "write_report",

@@ -46,6 +46,10 @@ class ClassificationBuilding(Building):
         """Return the backbone's default preprocessing, with `image_size` as the input size if it is set."""
         return native if options.image_size is None else replace(native, size_hw=(options.image_size, options.image_size))
 
+    def accepts_any_size(self, options: ClassificationOptions) -> bool:
+        """Return whether no image size is set: features of any size can be pooled."""
+        return options.image_size is None
+
     def head(self, spec: HeadSpec) -> Head:
         """Create a linear head or a k-nearest-neighbours head."""
         if spec.options.classifier == "knn":

@@ -35,7 +35,6 @@ from zoo.system.cache import LIMIT_BYTES, cache_folder, mark_used, shrink
 from zoo.system.files import write_text
 from zoo.system.precision import EnginePrecision
 from zoo.system.wording import reason
-from zoo.task.head import PooledHead
 
 FEATURES = "features"  # name of the network of backbone and pooling, for models with a `PooledHead`
 _STEP = 32  # pixels; the sides of padded images are multiples of this
@@ -195,9 +194,8 @@ class _Pooled(_Pictures):
     """Network of normalisation, backbone and pooling. It maps images [B, 3, H, W], float in 0–1, to pooled features [B, C]."""
 
     def forward(self, pixels: Tensor) -> Tensors:
-        head = self.model.head
-        assert isinstance(head, PooledHead), "other heads need full feature maps"
-        return (head.pool(self.model.levels(pixels)),)
+        features = self.model.levels(pixels)
+        return (features[next(reversed(features))].float().mean((2, 3)),)
 
 
 def _example_hw(model: Model) -> SizeHW:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,11 @@ from typing import Any
 from zoo.errors import InputError, WeightsError
 from zoo.models.builder import components, refuse_other_options
 from zoo.models.compiled import load_compiled
-from zoo.models.config import CONTRACT_VERSION, model_folder, read_description
+from zoo.models.config import CONTRACT_VERSION, ModelConfig, model_folder, read_description
+from zoo.models.heads import by_head, sharing
 from zoo.models.model import Model
 from zoo.models.weights.files import read_state
 from zoo.system.files import check_replaceable, draft_folder, refuse_others, write_text
-from zoo.task.contract import get_task
 
 _MARKER = "model.json"
 _WEIGHTS = "weights.safetensors"
@@ -63,13 +64,30 @@ def save(model: Model, folder: str | Path) -> Path:
     return folder
 
 
+def _with_options(
+    config: ModelConfig, metadata: dict[str, Any], options: Mapping[str, Any], folder: Path
+) -> tuple[ModelConfig, dict[str, Any]]:
+    """Return the configuration and the metadata of a saved model with other values of options."""
+    heads, joint = dict(config.heads), len(config.heads) > 1
+    for name, asked in by_head({name: head.definition for name, head in heads.items()}, options).items():
+        task, head = heads[name].definition, heads[name]
+        refuse_other_options(task, f"the weights of {folder}", head.options, asked)
+        before, parsed = task.parse_options(head.options), task.parse_options({**head.options, **asked})
+        heads[name] = replace(head, options=asdict(parsed), preprocess=task.building.preprocess(head.preprocess, parsed))
+        if task.building.metadata(parsed) != task.building.metadata(before):  # the saved metadata describes other outputs
+            (metadata["heads"][name] if joint else metadata).update(task.building.metadata(parsed))
+    together = {name for way in config.passes if len(way.heads) > 1 for name in way.heads}
+    shared = sharing({name: head for name, head in heads.items() if name in together}, options)
+    return replace(config, heads={name: shared.get(name, head) for name, head in heads.items()}), metadata
+
+
 def load(folder: str | Path, **options: Any) -> Model:
     """Load a saved model, optionally with different options than those it was saved with.
 
     Args:
         folder: a folder written by `zoo.save`, or the folder of a finished run, which contains a saved model in `model/`.
         **options: task options that don't affect parameters, such as `score_threshold` or `image_size`. The value None keeps the saved
-            value.
+            value. For a model with several heads, see `zoo.build`.
 
     Returns:
         The model, in evaluation mode.
@@ -89,12 +107,7 @@ def load(folder: str | Path, **options: Any) -> Model:
             )
         return load_compiled(folder, config, metadata, compiled)
     if options:
-        task = get_task(config.task, config.options)
-        refuse_other_options(task, f"the weights of {folder}", config.options, options)
-        before, parsed = task.parse_options(config.options), task.parse_options({**config.options, **options})
-        config = replace(config, options=asdict(parsed), preprocess=task.building.preprocess(config.preprocess, parsed))
-        if task.building.metadata(parsed) != task.building.metadata(before):  # the saved metadata describes other outputs
-            metadata |= task.building.metadata(parsed)
+        config, metadata = _with_options(config, metadata, options, folder)
     model = Model(*components(config))
     state = read_state(folder / _WEIGHTS)
     try:

@@ -7,11 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from zoo.backbones import BACKBONES, Backbone, BackboneDefinition
+from zoo.backbones import BACKBONES, Backbone, BackboneDefinition, Level
 from zoo.data.classes import unnamed
 from zoo.data.names import nfc
-from zoo.errors import InputError
-from zoo.models.config import ModelConfig
+from zoo.errors import InputError, UnknownNameError
+from zoo.models.config import HeadConfig, ModelConfig
+from zoo.models.heads import by_head, check_passes, named_tasks, per_head, sharing
 from zoo.models.model import Model
 from zoo.models.weights.layouts import Weights
 from zoo.models.weights.loading import find_weights, fit_weights
@@ -19,7 +20,9 @@ from zoo.task.contract import Task, get_task
 from zoo.task.head import Head, HeadSpec
 
 
-def _settle(task: Task, definition: BackboneDefinition, weights: Weights | None, asked: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+def settle_options(
+    task: Task, definition: BackboneDefinition, weights: Weights | None, asked: Mapping[str, Any]
+) -> tuple[Any, Mapping[str, Any]]:
     """Resolve the options of a model: the caller's values first, then those stored with the weights, then the backbone's defaults.
 
     Returns:
@@ -43,52 +46,72 @@ def refuse_other_options(task: Task, weights: str, made_with: Mapping[str, Any],
             raise InputError(f"{task.name}: {name} is {asked[name]!r}, but {weights} were trained with {made_with[name]!r}; omit it")
 
 
-def components(config: ModelConfig) -> tuple[Backbone, Head, ModelConfig, dict[str, Any]]:
-    """Return the arguments of `Model`: backbone and head with fresh parameters, the configuration, and the task's metadata."""
-    task, backbone = get_task(config.task, config.options), BACKBONES[config.backbone].create()
-    least, levels = task.building.min_levels, backbone.levels
+def components(config: ModelConfig) -> tuple[Backbone, dict[str, Head], ModelConfig, dict[str, Any]]:
+    """Return the arguments of `Model`: backbone and heads with fresh parameters, the configuration, and the metadata of the tasks."""
+    backbone = BACKBONES[config.backbone].create()
+    heads = {name: make_head(config.backbone, backbone.levels, head) for name, head in config.heads.items()}
+    metadata = {name: task_metadata(head) for name, head in config.heads.items()}
+    return backbone, heads, config, {"heads": metadata} if len(heads) > 1 else metadata[next(iter(heads))]
+
+
+def make_head(backbone: str, levels: Sequence[Level], config: HeadConfig) -> Head:
+    """Return a head with fresh parameters for a backbone with these levels."""
+    task = config.definition
+    least = task.building.min_levels
     if len(levels) < least:
-        raise InputError(f"the task {task.name} needs a backbone with at least {least} levels; {config.backbone} has {len(levels)}")
-    options = task.parse_options(config.options)
-    head = task.building.head(HeadSpec(levels, len(config.classes), options, config.preprocess))
-    return backbone, head, config, task.building.metadata(options)
+        raise InputError(f"the task {task.name} needs a backbone with at least {least} levels; {backbone} has {len(levels)}")
+    spec = HeadSpec(tuple(levels), len(config.classes), task.parse_options(config.options), config.preprocess)
+    head = task.building.head(spec)
+    head.spec = spec
+    return head
+
+
+def task_metadata(config: HeadConfig) -> dict[str, Any]:
+    """Return the metadata that the task defines for a head."""
+    return config.definition.building.metadata(config.definition.parse_options(config.options))
 
 
 def build(
     backbone: str,
-    task: str = "classification",
+    task: str | Sequence[str] | Mapping[str, str] = "classification",
     *,
-    classes: Sequence[str] | None = None,
-    num_classes: int | None = None,
+    classes: Sequence[str] | Mapping[str, Sequence[str] | None] | None = None,
+    num_classes: int | Mapping[str, int | None] | None = None,
     weights: str | Path | None = None,
     freeze: str = "none",
+    passes: int | None = None,
     pretrained: bool = False,
     checkpoint_path: str | Path | None = None,
     say: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Model:
-    """Build a model that consists of a backbone from the registry and the head of a task.
+    """Build a model that consists of a backbone from the registry and the head of a task, or the heads of several tasks.
 
     Args:
         backbone: name of the backbone, one of `zoo.list_backbones()`.
-        task: name of the task, one of `zoo.list_tasks()`.
+        task: name of the task, one of `zoo.list_tasks()`. For several heads, a sequence of tasks, after which the heads are named, or a
+            mapping from head name to task.
         classes: class names by index from 0, without background. If neither `classes` nor `num_classes` is set, the classes of the weights
-            are used.
-        num_classes: number of classes, if their names are irrelevant.
+            are used. For several heads, a mapping from head name to class names.
+        num_classes: number of classes, if their names are irrelevant. For several heads, a mapping from head name to number.
         weights: None for random parameters, "default", a timm tag, the name of torchvision or facenet-pytorch weights, or the path of a
             file or folder.
         freeze: layers to freeze: "none", "trunk", "stages=N", "norm", or two of these values joined by a comma; see `zoo.freeze`.
+        passes: maximum number of passes through the backbone that an image may need; None for any number. Heads with the same
+            preprocessing share a pass.
         pretrained: whether to load the default weights; equivalent to `weights="default"`, for compatibility with timm.
         checkpoint_path: path of a weights file; equivalent to `weights=path`, for compatibility with timm.
         say: callback that receives messages about parameters that were not loaded. By default, the logger "zoo" logs them.
-        **options: options of the task; see `zoo.info(task)`.
+        **options: options of the tasks; see `zoo.info(task)`. With several heads, an option applies to all heads whose task has it, unless
+            its value is a mapping from head name to value.
 
     Returns:
         The model, in evaluation mode.
 
     Raises:
-        UnknownNameError: the backbone, the task, an option or the name of the weights is unknown.
-        InputError: an option is invalid, or options contradict each other.
+        UnknownNameError: the backbone, a task, a head, an option or the name of the weights is unknown.
+        InputError: an option is invalid, options contradict each other, two heads have the same name, or the heads need more than `passes`
+            passes.
         WeightsError: the weights can't be read or don't match the model.
 
     Example:
@@ -96,33 +119,55 @@ def build(
         >>> model = zoo.build("resnet20", task="classification", classes=["cat", "dog"])
         >>> model.classes
         ('cat', 'dog')
+        >>> classes = {"animal": ["cat", "dog"], "indoors": ["no", "yes"]}
+        >>> model = zoo.build("resnet20", task=dict.fromkeys(classes, "classification"), classes=classes)
+        >>> [*model(torch.rand(1, 3, 32, 32))]
+        ['animal', 'indoors']
     """
-    definition, definition_task = BACKBONES[backbone], get_task(task)
-    _settle(definition_task, definition, None, options)  # report invalid options before anything is fetched
+    definition, tasks = BACKBONES[backbone], named_tasks(task)
+    given = by_head({name: get_task(kind) for name, kind in tasks.items()}, options)
+    for name, kind in tasks.items():
+        settle_options(get_task(kind), definition, None, given[name])  # report invalid options before anything is fetched
+    names, counts = per_head("classes", classes, tasks), per_head("num_classes", num_classes, tasks)
     sources = [value for value in (weights, checkpoint_path, "default" if pretrained else None) if value]
     if len(sources) > 1:
         raise InputError("weights, checkpoint_path and pretrained all select the weights; pass only one of them")
-    loaded = find_weights(sources[0], backbone, task) if sources else None
-    settled, metadata = _settle(definition_task, definition, loaded, options)
+    loaded = _find(sources[0], backbone, tasks) if sources else None
     native = (loaded.preprocess if loaded is not None else None) or definition.preprocess()
+    heads, metadata = {}, {}
+    for name, kind in tasks.items():
+        own = get_task(kind, given[name])
+        settled, metadata[name] = settle_options(own, definition, loaded, given[name])
+        found = class_names(names[name], counts[name], loaded, own)
+        heads[name] = HeadConfig(kind, found, asdict(settled), own.building.preprocess(native, settled))
     config = ModelConfig(
         backbone=backbone,
-        task=task,
-        classes=_class_names(classes, num_classes, loaded, definition_task),
-        options=asdict(settled),
-        preprocess=definition_task.building.preprocess(native, settled),
+        heads=sharing(heads, options),
         norm_eps=loaded.norm_eps if loaded is not None else None,
         freeze=freeze,
         weights=loaded.origin if loaded is not None else None,
     )
+    check_passes(config, passes)
     model = Model(*components(config))
     if loaded is not None:
         fit_weights(model, loaded, say)
-    model.metadata.update(metadata)
+    for name in tasks:
+        model.head_metadata(name).update(metadata[name])
     return model.eval()
 
 
-def _class_names(classes: Sequence[str] | None, num_classes: int | None, weights: Weights | None, task: Task) -> tuple[str, ...]:
+def _find(source: str | Path, backbone: str, tasks: Mapping[str, str]) -> Weights:
+    """Return the weights for the first of the tasks that knows them. If none does, raise the error for the first task."""
+    errors = []
+    for kind in dict.fromkeys(tasks.values()):
+        try:
+            return find_weights(source, backbone, kind)
+        except UnknownNameError as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def class_names(classes: Sequence[str] | None, num_classes: int | None, weights: Weights | None, task: Task) -> tuple[str, ...]:
     """Return `classes`, or else those of the weights if `num_classes` agrees, or else `num_classes` indices, or else the task's default."""
     if classes is not None:
         names = tuple(nfc(str(name)) for name in classes)

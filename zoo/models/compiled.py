@@ -100,8 +100,8 @@ class Compiled(Model):
     ) -> None:
         """Assemble a compiled model. User code should call `zoo.compile` or `zoo.load` instead."""
         with torch.device("meta"):  # the layers are never called, so their parameters need no memory
-            backbone, head, *_ = components(config)
-            super().__init__(backbone, head, config, metadata)
+            backbone, heads, *_ = components(config)
+            super().__init__(backbone, heads, config, metadata)
         super().train(False)
         self.fingerprints, self.making, self._supply = fingerprints, making, supply
         self.compiled, self.precision = True, making.precision
@@ -115,7 +115,7 @@ class Compiled(Model):
         """The device of the outputs: always the CPU."""
         return torch.device("cpu")
 
-    def forward(self, images: AnyImages | Tensor | Sequence[Picture], targets: Any = None) -> Any:
+    def forward(self, images: AnyImages | Tensor | Sequence[Picture], targets: Any = None, tasks: Sequence[str] | None = None) -> Any:
         """Return predictions in the task's format.
 
         Raises:

@@ -4,50 +4,127 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from zoo.data.names import nfc
 from zoo.errors import InputError
 from zoo.images.preprocess import Preprocess
+from zoo.models.passes import Pass, passes_of
+from zoo.task.contract import Task, get_task
 
 CONTRACT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """Configuration of one head.
+
+    Attributes:
+        task: name of the task.
+        classes: class names by index.
+        options: values of all task options, by name.
+        preprocess: preprocessing of the head's images.
+    """
+
+    task: str
+    classes: tuple[str, ...]
+    options: dict[str, Any]
+    preprocess: Preprocess
+
+    @property
+    def definition(self) -> Task:
+        """The definition of the task, in the variant for the head's options."""
+        return get_task(self.task, self.options)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> HeadConfig:
+        """Restore the configuration from model.json."""
+        preprocess = Preprocess.from_dict(values["preprocess"])
+        return cls(**{**values, "classes": tuple(map(nfc, values["classes"])), "preprocess": preprocess})
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """Configuration from which a model can be rebuilt.
 
+    `task`, `classes`, `options` and `preprocess` are those of the only head. A model with several heads has them in `heads`.
+
     Attributes:
         backbone: name of the backbone.
-        task: name of the task.
-        classes: class names by index.
-        options: values of all task options, by name.
-        preprocess: preprocessing of images.
+        heads: configuration of each head by its name, which is the name of its task unless the user has chosen another.
         norm_eps: epsilon of the backbone's batch-norms; None for the backbone's default.
         freeze: frozen layers: "none", "trunk", "stages=N", "norm", or two of these values joined by a comma; see `zoo.freeze`.
         weights: origin of the parameters with which the model was built, before any training; None if they were random.
     """
 
     backbone: str
-    task: str
-    classes: tuple[str, ...]
-    options: dict[str, Any]
-    preprocess: Preprocess
+    heads: dict[str, HeadConfig]
     norm_eps: float | None = None
     freeze: str = "none"
     weights: str | None = None
 
+    @property
+    def only(self) -> HeadConfig:
+        """The configuration of the only head.
+
+        Raises:
+            InputError: the model has several heads.
+        """
+        if len(self.heads) > 1:
+            raise InputError(f"the model has several heads ({', '.join(self.heads)}); take one out with zoo.split(model, NAME)")
+        return next(iter(self.heads.values()))
+
+    @property
+    def task(self) -> str:
+        """The name of the task."""
+        return self.only.task
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names by index."""
+        return self.only.classes
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Values of all task options, by name."""
+        return self.only.options
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """Preprocessing of images."""
+        return self.only.preprocess
+
+    @property
+    def passes(self) -> list[Pass]:
+        """The passes through the backbone that one image needs, one for each way of preprocessing."""
+        return passes_of({name: head.preprocess for name, head in self.heads.items()})
+
+    def alone(self, name: str) -> ModelConfig:
+        """Return the configuration of a model with one of the heads, which is named after its task."""
+        head = self.heads[name]
+        return replace(self, heads={head.task: head})
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the representation in model.json."""
-        return asdict(self)
+        """Return the representation in model.json. The configuration of an only head that is named after its task isn't nested."""
+        values = asdict(self)
+        heads = values.pop("heads")
+        if [*heads] == [head["task"] for head in heads.values()][:1]:
+            return {"backbone": values.pop("backbone"), **heads[self.task], **values}
+        return {"backbone": values.pop("backbone"), "heads": heads, **values}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelConfig:
         """Restore the configuration from model.json."""
-        preprocess = Preprocess.from_dict(values["preprocess"])
-        return cls(**{**values, "classes": tuple(map(nfc, values["classes"])), "preprocess": preprocess})
+        own = {entry.name: values[entry.name] for entry in fields(cls) if entry.name in values}
+        rest = {name: value for name, value in values.items() if name not in own}
+        heads = own.pop("heads", None)
+        if heads is None:
+            heads = {rest["task"]: rest}
+        elif rest:
+            raise TypeError(f"unexpected entries {', '.join(rest)}")
+        return cls(heads={name: HeadConfig.from_dict(head) for name, head in heads.items()}, **own)
 
 
 def read_description(folder: Path) -> tuple[ModelConfig, dict[str, Any], dict[str, Any] | None]:

@@ -31,8 +31,8 @@ def model_fingerprint(model: Model) -> str:
 
 
 def fingerprints(model: Model) -> dict[str, str]:
-    """Return the fingerprints "model" and "embeddings". Models compiled from this one inherit them."""
-    return {"model": model_fingerprint(model), "embeddings": embedding_fingerprint(model)}
+    """Return the fingerprints "model" and, of a model with one head, "embeddings". Models compiled from this one inherit them."""
+    return {"model": model_fingerprint(model), **({} if model.is_joint else {"embeddings": embedding_fingerprint(model)})}
 
 
 def embedding_fingerprint(model: Model) -> str:
@@ -44,6 +44,7 @@ def embedding_fingerprint(model: Model) -> str:
     """
     if model.fingerprints is not None:
         return model.fingerprints["embeddings"]
+    model = model.view(next(iter(model.config.heads)))
     config = model.config
     settings = {
         "backbone": config.backbone,
@@ -62,8 +63,8 @@ def embedding_fingerprint(model: Model) -> str:
 
 def trunk_fingerprint(model: Model) -> str:
     """Return a fingerprint of what a backbone's features depend on: its name, epsilon, normalisation, parameters and buffers."""
-    config = model.config
-    return _fingerprint([config.backbone, config.norm_eps, config.preprocess.mean, config.preprocess.std], model.backbone.state_dict())
+    config, way = model.config, model.config.passes[0].preprocess
+    return _fingerprint([config.backbone, config.norm_eps, way.mean, way.std], model.backbone.state_dict())
 
 
 def _fingerprint(config: Any, state: Mapping[str, Tensor]) -> str:

@@ -1,8 +1,8 @@
-"""`Model`: a backbone and a task head, with their preprocessing and their frozen layers."""
+"""`Model`: a backbone with one or several task heads, their preprocessing and the frozen layers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,48 +10,49 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones import Backbone, Features, apply_freeze, frozen_stages
-from zoo.errors import InputError
-from zoo.images.preprocess import ImageBatch, Picture, as_float
+from zoo.backbones import Backbone, Features, apply_freeze
+from zoo.errors import InputError, UnknownNameError
+from zoo.images.preprocess import ImageBatch, Picture, Preprocess, as_float
 from zoo.models.config import ModelConfig
+from zoo.models.passes import Pass, differences, passes_of
 from zoo.system.disk import save_tensors
 from zoo.system.threads import THREADS
-from zoo.task.contract import Task, get_task
+from zoo.task.contract import Task
 from zoo.task.head import AnyImages, Head, PooledBatch, PooledHead
 
 
 class Model(nn.Module):
-    """A backbone with the head of a task.
+    """A backbone with one or several task heads, their preprocessing and the frozen layers.
 
-    When called with images, the model returns predictions in the task's format. When called with images and targets, it returns named
-    losses, in training mode as well as in evaluation mode. Images are RGB, uint8 in 0–255 or float in 0–1. The model normalises them.
+    When called with images, a model with one head returns predictions in the task's format. When called with images and targets, it returns
+    named losses, in training mode as well as in evaluation mode. A model with several heads returns a dict from head name to predictions,
+    or losses named `head/loss`. Images are RGB, uint8 in 0–255 or float in 0–1. The model normalises them.
 
     Attributes:
         config: configuration from which the model can be rebuilt.
-        preprocess: preprocessing of images. The model applies it to all inputs except prepared batches and, unless its policy is "fit",
-            tensors [B, 3, H, W].
-        metadata: data saved with the model: distance and threshold of embeddings, training summary, scores.
+        metadata: data saved with the model: distance and threshold of embeddings, training summary, scores. With several heads, the entry
+            "heads" contains the metadata of each head by name.
         compiled: whether an engine runs the model (`zoo.compile`).
         precision: numeric precision of the engine; None if the caller chooses the precision.
         fingerprints: fingerprints of the model that this one was compiled from; None if they are computed from the parameters.
     """
 
-    def __init__(self, backbone: Backbone, head: Head, config: ModelConfig, metadata: Mapping[str, Any]) -> None:
-        """Combine a backbone and a head that was built for the backbone's levels. `zoo.build` creates both from their names.
+    def __init__(self, backbone: Backbone, heads: Mapping[str, Head], config: ModelConfig, metadata: Mapping[str, Any]) -> None:
+        """Combine a backbone and heads that were built for the backbone's levels. `zoo.build` creates both from their names.
 
         The metadata are required to interpret predictions, such as the distance and threshold of embeddings.
         """
         super().__init__()
         self.config = config
-        self.preprocess = config.preprocess
         self.backbone = backbone
         self._least_side = backbone.levels[-1].field
-        self.heads = nn.ModuleDict({config.task: head})
+        self.heads = nn.ModuleDict(heads)
         self.metadata: dict[str, Any] = dict(metadata)
         self._mean: Tensor
         self._std: Tensor
-        self.register_buffer("_mean", torch.tensor(self.preprocess.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("_std", torch.tensor(self.preprocess.std).view(1, 3, 1, 1), persistent=False)
+        normalisation = next(iter(config.heads.values())).preprocess  # the same for all heads, because it is part of the backbone
+        self.register_buffer("_mean", torch.tensor(normalisation.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("_std", torch.tensor(normalisation.std).view(1, 3, 1, 1), persistent=False)
         if config.norm_eps is not None:
             for module in backbone.modules():
                 if isinstance(module, nn.BatchNorm2d):
@@ -62,19 +63,45 @@ class Model(nn.Module):
         self.fingerprints: dict[str, str] | None = None
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names by index, without background."""
-        return self.config.classes
+    def classes(self) -> Any:
+        """Class names by index, without background; for several heads, a dict from head name to the names."""
+        names = {name: head.classes for name, head in self.config.heads.items()}
+        return names if self.is_joint else self.config.classes
 
     @property
-    def task(self) -> str:
-        """The name of the task."""
-        return self.config.task
+    def task(self) -> Any:
+        """The name of the task; for several heads, a dict from head name to the name of its task."""
+        names = {name: head.task for name, head in self.config.heads.items()}
+        return names if self.is_joint else self.config.task
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether the model has several heads."""
+        return len(self.heads) > 1
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """The preprocessing of images.
+
+        The model applies it to all inputs except prepared batches and, unless its policy is "fit", tensors [B, 3, H, W].
+
+        Raises:
+            InputError: the model has several heads with different preprocessing.
+        """
+        ways = self.passes()
+        if len(ways) > 1:
+            raise InputError(f"the model has {len(ways)} ways of preprocessing images ({differences(ways)}); use model.passes()")
+        return ways[0].preprocess
+
+    @preprocess.setter
+    def preprocess(self, preprocess: Preprocess) -> None:
+        heads = {name: replace(head, preprocess=preprocess) for name, head in self.config.heads.items()}
+        self.config = replace(self.config, heads=heads)
 
     @property
     def definition(self) -> Task:
         """The definition of the task, in the variant for the model's options."""
-        return get_task(self.config.task, self.config.options)
+        return self.config.only.definition
 
     @property
     def backbone_name(self) -> str:
@@ -83,8 +110,12 @@ class Model(nn.Module):
 
     @property
     def head(self) -> Head:
-        """The head of the model's task."""
-        head = self.heads[self.config.task]
+        """The only head of the model."""
+        _ = self.config.only
+        return self._head(next(iter(self.heads)))
+
+    def _head(self, name: str) -> Head:
+        head = self.heads[name]
         assert isinstance(head, Head)
         return head
 
@@ -93,19 +124,54 @@ class Model(nn.Module):
         """The device of the parameters."""
         return self._mean.device
 
-    def check(self, batch: ImageBatch) -> None:
-        """Raise an `InputError` if the images are too small for the backbone, or don't have the size that the head requires."""
+    def passes(self, tasks: Sequence[str] | None = None) -> list[Pass]:
+        """Return the passes through the backbone that one image needs: one for each way of preprocessing.
+
+        Args:
+            tasks: names of the heads to compute; None for all.
+
+        Raises:
+            UnknownNameError: the model has no head of that name.
+        """
+        return passes_of({name: self.config.heads[name].preprocess for name in self._chosen(tasks)})
+
+    def _chosen(self, names: Iterable[str] | None) -> tuple[str, ...]:
+        """Return the names of heads in the order of the model; all of them for None."""
+        if names is None:
+            return tuple(self.config.heads)
+        names = [names] if isinstance(names, str) else list(names)
+        for name in names:
+            if name not in self.config.heads:
+                raise UnknownNameError("head of the model:", name, self.config.heads)
+        return tuple(name for name in self.config.heads if name in names)
+
+    def head_metadata(self, name: str) -> dict[str, Any]:
+        """Return the metadata of a head, which may be changed."""
+        found: dict[str, Any] = self.metadata["heads"][name] if self.is_joint else self.metadata
+        return found
+
+    def view(self, name: str) -> Model:
+        """Return a model with one head, which shares the parameters of this model. Its head is named after its task."""
+        if [*self.config.heads] == [name] and name == self.config.task:
+            return self
+        head = self.config.heads[name]
+        other = Model(self.backbone, {head.task: self._head(name)}, self.config.alone(name), self.head_metadata(name))
+        return other.to(self.device).train(self.training)
+
+    def check(self, batch: ImageBatch, tasks: Sequence[str] | None = None) -> None:
+        """Raise an `InputError` if the images are too small for the backbone, or don't have the size that a head requires."""
         (height, width), least = batch.pixels.shape[-2:], self._least_side
         if min(height, width) < least:
             raise InputError(
                 f"images of {height}×{width} pixels are too small for the backbone {self.backbone_name}, "
                 f"which needs at least {least} pixels per side; set a larger image_size"
             )
-        self.head.check(batch)
+        for name in self._chosen(tasks):
+            self._head(name).check(batch)
 
-    def features(self, batch: ImageBatch) -> Features:
+    def features(self, batch: ImageBatch, tasks: Sequence[str] | None = None) -> Features:
         """Check the size of a batch of images, and return the backbone's feature maps: {"c2": [B, C, H / stride, W / stride], …}."""
-        self.check(batch)
+        self.check(batch, tasks)
         return self.levels(as_float(batch.pixels))
 
     def levels(self, pixels: Tensor) -> Features:
@@ -113,26 +179,64 @@ class Model(nn.Module):
         features: Features = self.backbone((pixels - self._mean) / self._std)
         return features
 
-    def forward(self, images: AnyImages | Tensor | Sequence[Picture], targets: Any = None) -> Any:
+    def forward(self, images: AnyImages | Tensor | Sequence[Picture], targets: Any = None, tasks: Sequence[str] | None = None) -> Any:
         """Return predictions in the task's format, or named losses if targets are passed.
 
         Args:
-            images: a tensor [B, 3, H, W], a list of images of any size, a prepared batch, or a batch of pooled features.
+            images: a tensor [B, 3, H, W], a list of images of any size, a prepared batch, or a batch of pooled features. A prepared batch
+                must suit all heads that are computed.
             targets: ground truth for the loss; None to return predictions. For classification and face, it is a tensor of class indices,
-                [B] int64. For detection, it is a list of `{"boxes": [N, 4] xyxy in pixels of the original images, "labels": [N]}`.
+                [B] int64. For detection, it is a list of `{"boxes": [N, 4] xyxy in pixels of the original images, "labels": [N]}`. For a
+                model with several heads, it is a dict from head name to such targets; heads without targets are not computed.
+            tasks: names of the heads to compute; None for all.
+
+        Returns:
+            With one head, its predictions or its losses by name. With several heads, a dict from head name to predictions, or a dict of
+            losses named `head/loss`.
 
         Raises:
-            InputError: the images aren't RGB, are neither uint8 in 0–255 nor float in 0–1, or have an unsupported size.
+            InputError: the images aren't RGB, are neither uint8 in 0–255 nor float in 0–1, or have an unsupported size; or a prepared batch
+                is passed for heads with different preprocessing.
+            UnknownNameError: the model has no head of that name.
         """
-        if isinstance(images, PooledBatch):
-            head, pooled = self.head, images.to(self.device).pooled
-            assert isinstance(head, PooledHead), "other heads need full feature maps"
-            return head.answer(pooled) if targets is None else head.pooled_loss(pooled, targets)
-        if not self.training:
+        if not self.training and not isinstance(images, PooledBatch):
             THREADS.adapt()
-        batch = self.preprocess.batch(images).to(self.device)
-        features = self.features(batch)
-        return self.head(features, batch) if targets is None else self.head.loss(features, batch, targets)
+        if not self.is_joint:
+            self._chosen(tasks)
+            (name,) = self.heads
+            return self._computed(images, {name: targets})[name]
+        if targets is None:
+            found = self._computed(images, dict.fromkeys(self._chosen(tasks)))
+            return {name: found[name] for name in self._chosen(tasks)}
+        if not isinstance(targets, Mapping) or not targets:
+            raise InputError(f"the targets of a model with several heads are a dict from head name ({', '.join(self.heads)}) to targets")
+        wanted = {name: targets[name] for name in self._chosen(targets) if name in self._chosen(tasks)}
+        losses = self._computed(images, wanted)
+        return {f"{name}/{loss}": value for name in wanted for loss, value in losses[name].items()}
+
+    def _computed(self, images: AnyImages | Tensor | Sequence[Picture], targets: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the predictions of heads by name, or the losses of those whose targets aren't None. The backbone runs once per pass."""
+        found = {}
+        if isinstance(images, PooledBatch):
+            pooled = images.to(self.device).pooled
+            for name, target in targets.items():
+                head = self._head(name)
+                assert isinstance(head, PooledHead), "other heads need full feature maps"
+                found[name] = head.answer(pooled) if target is None else head.pooled_loss(pooled, target)
+            return found
+        ways = self.passes([*targets])
+        if isinstance(images, ImageBatch) and len(ways) > 1:
+            raise InputError(
+                f"a prepared batch suits one way of preprocessing, but the heads have {len(ways)} ({differences(ways)}); pass images, or "
+                "choose heads of one pass with tasks="
+            )
+        for way in ways:
+            batch = way.preprocess.batch(images).to(self.device)
+            features = self.features(batch, way.heads)
+            for name in way.heads:
+                head, target = self._head(name), targets[name]
+                found[name] = head(features, batch) if target is None else head.loss(features, batch, target)
+        return found
 
     def engine_details(self) -> dict[str, Any] | None:
         """Return the engine, the precision and the agreement of a compiled model, as JSON-serialisable values; None for any other model."""
@@ -160,67 +264,15 @@ class Model(nn.Module):
         save_tensors(tensors, folder / "weights.safetensors")
         return {}
 
+    def freeze(self, what: str) -> None:
+        """Freeze the selected layers of the backbone, and unfreeze all others; see `zoo.freeze`."""
+        self._frozen = apply_freeze(self.backbone, what)
+        self.train(self.training)
+        self.config = replace(self.config, freeze=what)
+
     def train(self, mode: bool = True) -> Model:
         """Set training mode. Frozen modules stay in evaluation mode, so that their batch-norm statistics don't change."""
         super().train(mode)
         for module in self._frozen:
             module.eval()
         return self
-
-
-def freeze(model: Model, what: str) -> Model:
-    """Freeze the selected layers of a model's backbone, and unfreeze all others.
-
-    The parameters of frozen layers get no gradients. Frozen batch-norms use their running statistics without updating them.
-
-    Args:
-        model: model to freeze, changed in place.
-        what: layers to freeze: "none", "trunk" (the whole backbone), "stages=N" (the stem and the first N stages), "norm" (all batch-norms
-            of the backbone), or two of these values joined by a comma, such as "stages=2,norm".
-
-    Returns:
-        The model.
-
-    Raises:
-        InputError: `what` is invalid, N exceeds the number of stages, or the model is compiled.
-
-    Example:
-        >>> import zoo
-        >>> model = zoo.freeze(zoo.build("resnet20", num_classes=2), "stages=1")
-        >>> model.config.freeze
-        'stages=1'
-    """
-    if model.compiled:
-        raise InputError("a compiled model can't be trained and has nothing to freeze: freeze the model it was compiled from")
-    model._frozen = apply_freeze(model.backbone, what)
-    model.train(model.training)
-    model.config = replace(model.config, freeze=what)
-    return model
-
-
-def unfreeze(model: Model, stages: int | None = None) -> Model:
-    """Unfreeze a model's backbone completely, or only its deepest frozen stages for gradual unfreezing.
-
-    Args:
-        model: model to unfreeze, changed in place.
-        stages: number of stages to unfreeze, the deepest first; None for the whole backbone, including frozen batch-norms.
-
-    Returns:
-        The model.
-
-    Raises:
-        InputError: `stages` is below 1.
-
-    Example:
-        >>> import zoo
-        >>> model = zoo.build("resnet20", num_classes=2, freeze="trunk")
-        >>> zoo.unfreeze(model, stages=1).config.freeze
-        'stages=2'
-    """
-    if stages is not None and stages < 1:
-        raise InputError(f"unfreeze: stages is {stages}; expected 1 or more, or None for the whole backbone")
-    if stages is None:
-        return freeze(model, "none")
-    count, norm = frozen_stages(model.backbone, model.config.freeze)
-    words = [f"stages={count - stages - 1}"] if count > stages else []
-    return freeze(model, ",".join(words + ["norm"] * norm) or "none")

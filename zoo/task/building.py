@@ -46,6 +46,13 @@ class Building(ABC):
         """
         return native
 
+    def accepts_any_size(self, options: Any) -> bool:
+        """Return whether the head can use the preprocessing of another head of its model, so that both share the backbone's features.
+
+        False by default.
+        """
+        return False
+
     def default_classes(self) -> tuple[str, ...]:
         """Return the class names of a model that is built without specifying classes. Empty by default."""
         return ()
@@ -78,12 +85,14 @@ class TaskModel(Protocol):
     """The interface of a model that tasks use; `zoo.Model` implements it.
 
     Attributes:
-        preprocess: the model's preprocessing.
         metadata: values needed to interpret the model's outputs, such as distance and threshold for embeddings.
     """
 
-    preprocess: Preprocess
     metadata: dict[str, Any]
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """The model's preprocessing."""
 
     @property
     def config(self) -> Any:

@@ -6,6 +6,7 @@ trained on stored features, without running the backbone again.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
@@ -58,9 +59,11 @@ class Head(nn.Module, ABC):
 
     Attributes:
         fixed_hw: the only supported image size (height, width); None if all sizes are supported.
+        spec: the arguments with which the model built the head; None for a head outside a model.
     """
 
     fixed_hw: tuple[int, int] | None = None
+    spec: HeadSpec | None = None
 
     def __init__(self) -> None:
         """Create a head without layers."""
@@ -127,11 +130,25 @@ AnyImages = ImageBatch | PooledBatch
 
 
 class PooledHead(Head):
-    """Base class of heads that use only the spatial mean of the backbone's deepest level."""
+    """Base class of heads that use only the spatial mean of the backbone's deepest level.
 
-    def pool(self, features: Features) -> Tensor:
+    The mean of a padded image doesn't include the padding, so it doesn't depend on the other images of the batch.
+    """
+
+    @property
+    def _padded(self) -> bool:
+        return self.spec is not None and self.spec.preprocess.pads
+
+    def pool(self, features: Features, batch: ImageBatch) -> Tensor:
         """Return the spatial mean of the deepest level: [B, C], float32 regardless of the backbone's precision."""
-        return features[next(reversed(features))].float().mean((2, 3))
+        return self._mean(features[next(reversed(features))].float(), batch)
+
+    def _mean(self, deepest: Tensor, batch: ImageBatch) -> Tensor:
+        if not self._padded:
+            return deepest.mean((2, 3))
+        (rows, columns), (height, width) = deepest.shape[2:], batch.pixels.shape[2:]
+        sizes = [(math.ceil(size[0] * rows / height), math.ceil(size[1] * columns / width)) for size in batch.sizes_hw]
+        return torch.stack([level[:, :high, :wide].mean((1, 2)) for level, (high, wide) in zip(deepest, sizes, strict=True)])
 
     @abstractmethod
     def answer(self, pooled: Tensor) -> Any:
@@ -142,16 +159,33 @@ class PooledHead(Head):
         """Return scalar losses by name for pooled features [B, C]."""
 
     def tensors(self, features: Features) -> Tensors:
-        """Return the output as a tuple of one tensor."""
-        return (self.answer(self.pool(features)),)
+        """Return the output as a tuple of one tensor. If images are padded, it is the deepest level, because the sizes aren't known."""
+        deepest = features[next(reversed(features))].float()
+        return (deepest,) if self._padded else (self.answer(deepest.mean((2, 3))),)
 
     def answered(self, tensors: Tensors, batch: ImageBatch) -> Any:
         """Return the output in the task's format."""
-        return tensors[0]
+        return self.call("pooled", self._mean(tensors[0], batch))[0] if self._padded else tensors[0]
+
+    def networks(self) -> dict[str, HeadNetwork]:
+        """Return the layers after pooling under the name "pooled" if images are padded; otherwise, they are part of `tensors`."""
+        return {"pooled": _Pooled(self)} if self._padded else {}
 
     def loss(self, features: Features, batch: ImageBatch, targets: Any) -> Losses:
         """Return scalar losses by name."""
-        return self.pooled_loss(self.pool(features), targets)
+        return self.pooled_loss(self.pool(features, batch), targets)
+
+
+class _Pooled(HeadNetwork):
+    """The layers of a `PooledHead` after pooling. They map pooled features [B, C] to a tuple of one tensor."""
+
+    def __init__(self, head: PooledHead) -> None:
+        super().__init__()
+        assert head.spec is not None
+        self.head, self.row_shape = head, (head.spec.levels[-1].channels,)
+
+    def forward(self, pooled: Tensor) -> Tensors:
+        return (self.head.answer(pooled),)
 
 
 class RememberingHead(PooledHead):

@@ -12,7 +12,7 @@ from typing import Any
 
 from zoo.data.sampling import Steps, TrainingPlan
 from zoo.errors import Fault, InputError
-from zoo.models.model import freeze, unfreeze
+from zoo.models.freezing import freeze, unfreeze
 from zoo.system.disk import tensor_bytes
 from zoo.system.hardware import pick_training_precision, place
 from zoo.system.reproducibility import derived_seed, seed_torch

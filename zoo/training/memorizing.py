@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from zoo.errors import Fault, InputError
-from zoo.models.model import freeze
+from zoo.models.freezing import freeze
 from zoo.system.disk import tensor_bytes
 from zoo.system.hardware import pick_inference_precision, place
 from zoo.task.head import RememberingHead

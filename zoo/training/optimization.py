@@ -15,7 +15,8 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from zoo.errors import InputError, UnknownNameError
-from zoo.models.model import Model, freeze
+from zoo.models.freezing import freeze
+from zoo.models.model import Model
 from zoo.system.disk import tensor_bytes
 from zoo.system.precision import Precision
 from zoo.task.recipe import Recipe

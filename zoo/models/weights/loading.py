@@ -53,19 +53,33 @@ def _saved_weights(folder: Path, backbone: str, task: str) -> Weights:
             f"{folder}: an exported model contains the graphs of one engine and no weights; pass the model that it was exported from"
         )
     known: Mapping[str, Any] = {}
-    path, preprocess = folder / "weights.safetensors", config.preprocess
-    if config.task != task:  # image sizes of another task don't apply, but the backbone needs the same normalisation
-        preprocess = replace(BACKBONES[backbone].preprocess(), mean=preprocess.mean, std=preprocess.std)
+    path, own = folder / "weights.safetensors", [name for name, head in config.heads.items() if head.task == task]
+    if len(own) > 1:
+        raise WeightsError(
+            f"{folder} has several {task} heads ({', '.join(own)}); take one out with zoo.split, save it and pass its folder"
+        )
+    state = read_state(path)
+    if not own:  # image sizes of another task don't apply, but the backbone needs the same normalisation
+        first = next(iter(config.heads))
+        way = config.heads[first].preprocess
+        preprocess = replace(BACKBONES[backbone].preprocess(), mean=way.mean, std=way.std)
+        own = [first]
     else:
-        definition = get_task(task, config.options)
-        known = definition.building.metadata(definition.parse_options(config.options))
+        preprocess = config.heads[own[0]].preprocess
+        definition = config.heads[own[0]].definition
+        known = definition.building.metadata(definition.parse_options(config.heads[own[0]].options))
+    name, head = own[0], config.heads[own[0]]
+    metadata = metadata["heads"][name] if len(config.heads) > 1 else metadata
+    rest = {key: value for key, value in state.items() if not key.startswith("heads.")}
+    prefix = f"heads.{name}."
+    rest |= {f"heads.{head.task}.{key.removeprefix(prefix)}": value for key, value in state.items() if key.startswith(prefix)}
     return replace(
-        convert(read_state(path), backbone, str(path)),
-        num_classes=len(config.classes),
-        classes=config.classes,
+        convert(rest, backbone, str(path)),
+        num_classes=len(head.classes),
+        classes=head.classes,
         preprocess=preprocess,
         norm_eps=config.norm_eps,
-        options=config.options,
+        options=head.options,
         metadata={name: metadata[name] for name in known if name in metadata},
     )
 
@@ -165,17 +179,27 @@ def fit_weights(model: Model, weights: Weights, say: Callable[[str], None] | Non
     if weights.note:
         say(f"weights {weights.origin}: {weights.note}")
     _load(model.backbone, weights.backbone, f"weights {weights.origin} for the backbone {model.backbone_name}")
-    if not weights.head or weights.task != model.task or get_task(weights.task, weights.options) is not model.definition:
-        say(f"weights {weights.origin}: loaded into the backbone; the {model.task} head is newly initialised")
-        return
-    own = model.head.state_dict()
-    fresh = _other_class_count(model.head, weights.head)
+    heads = model.config.heads
+    made_for = get_task(weights.task, weights.options) if weights.head else None
+    match = next((name for name, head in heads.items() if head.definition is made_for), None)
+    fresh = [name for name in heads if name != match]
+    if fresh:
+        words = f"the {fresh[0]} head is" if len(fresh) == 1 else f"the heads {', '.join(fresh)} are"
+        say(f"weights {weights.origin}: loaded into the backbone; {words} newly initialised")
+    if match is not None:
+        _fit_head(model.heads[match], weights, match, len(heads[match].classes), say)
+
+
+def _fit_head(module: nn.Module, weights: Weights, name: str, count: int, say: Callable[[str], None]) -> None:
+    """Load weights into a head with `count` classes."""
+    own = module.state_dict()
+    fresh = _other_class_count(module, weights.head)
     head = {key: value for key, value in weights.head.items() if key not in fresh} | {key: own[key] for key in fresh if key in own}
-    _load(model.head, head, f"weights {weights.origin} for the head of {model.task}")
+    _load(module, head, f"weights {weights.origin} for the head of {name}")
     if fresh:
         say(
             f"weights {weights.origin}: made for {weights.num_classes or 'another number of'} classes, but the model has "
-            f"{len(model.classes)}; newly initialised: {', '.join(fresh)}"
+            f"{count}; newly initialised: {', '.join(fresh)}"
         )
 
 

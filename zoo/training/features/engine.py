@@ -98,8 +98,9 @@ def eager_features(model: Model, images: ImageBatch, precision: Precision) -> Ro
     """Compute the pooled features of a batch with eager, and return them as [B, C] float32."""
     head = model.head
     assert isinstance(head, PooledHead)
+    images = images.to(model.device)
     with torch.inference_mode(), autocast(precision, model.device):
-        pooled: Rows = head.pool(model.features(images.to(model.device))).cpu().numpy()
+        pooled: Rows = head.pool(model.features(images), images).cpu().numpy()
     return pooled
 
 

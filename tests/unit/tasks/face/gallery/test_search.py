@@ -165,7 +165,8 @@ def test_the_model_of_a_gallery_is_known_by_what_its_embeddings_depend_on() -> N
         other = zoo.build("resnet20", task="face", image_size=32, embedding_size=8, **options)
         other.load_state_dict(state, strict=False)
         assert embedding_fingerprint(other) == own
-    model.config = replace(model.config, options={**model.config.options, "added_later": True})
+    head = replace(model.config.only, options={**model.config.options, "added_later": True})
+    model.config = replace(model.config, heads={"face": head})
     assert embedding_fingerprint(model) == own
     telling: list[dict[str, Any]] = [{"image_size": 48}, {"alignment": "dlib"}, {"distance": "euclidean"}]
     for options in telling:

@@ -1,0 +1,103 @@
+"""What the heads of a model are called, and which options, classes and preprocessing belong to which of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from torch import nn
+
+from zoo.errors import InputError, UnknownNameError
+from zoo.models.config import HeadConfig, ModelConfig
+from zoo.models.passes import differences
+from zoo.task.contract import Task, get_task
+
+_NAME = re.compile(r"\w[\w-]*")
+
+
+def named_tasks(task: str | Sequence[str] | Mapping[str, str]) -> dict[str, str]:
+    """Return the name of the task of each head, by head name. Heads are named after their tasks unless `task` is a mapping.
+
+    Raises:
+        UnknownNameError: a task is unknown.
+        InputError: there is no head, two heads have the same name, or a name can't be used.
+    """
+    listed = [(task, task)] if isinstance(task, str) else [*task.items()] if isinstance(task, Mapping) else [(each, each) for each in task]
+    if not listed:
+        raise InputError("task is empty; expected at least one task")
+    for name, kind in listed:
+        get_task(kind)
+        check_name(name)
+    names = [name for name, _ in listed]
+    double = next((name for name in names if names.count(name) > 1), None)
+    if double is not None:
+        raise InputError(f'two heads have the name {double!r}; give them different names: task={{"NAME": "{dict(listed)[double]}", …}}')
+    return dict(listed)
+
+
+def check_name(name: str) -> None:
+    """Raise an `InputError` unless a head can have this name, which is part of the names of its parameters and losses."""
+    if not _NAME.fullmatch(name):
+        raise InputError(f"a head is named {name!r}; expected letters, digits, _ and -")
+    if hasattr(nn.ModuleDict(), name):
+        raise InputError(f"a head is named {name!r}, which PyTorch reserves; choose another name, such as {name + '_head'!r}")
+
+
+def per_head(what: str, value: Any, tasks: Mapping[str, str]) -> dict[str, Any]:
+    """Return the value of an argument for each head. With several heads, it must be a mapping from head name to value, or None."""
+    if isinstance(value, Mapping):
+        for name in value:
+            if name not in tasks:
+                raise UnknownNameError(f"head in {what}:", name, tasks)
+        return {name: value.get(name) for name in tasks}
+    if value is not None and len(tasks) > 1:
+        raise InputError(f"{what} is {value!r}; expected a mapping from head name ({', '.join(tasks)}) to {what}")
+    return dict.fromkeys(tasks, value)
+
+
+def by_head(tasks: Mapping[str, Task], options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the options of each head by head name.
+
+    A value that is a mapping from head names applies to these heads. Any other value applies to all heads whose task has the option.
+
+    Raises:
+        UnknownNameError: no task, or not the task of the named head, has the option.
+    """
+    known = {name: {option.name for option in fields(task.building.options)} for name, task in tasks.items()}
+    found: dict[str, dict[str, Any]] = {name: {} for name in tasks}
+    for option, value in options.items():
+        if isinstance(value, Mapping) and value and set(value) <= set(tasks):
+            for name, own in value.items():
+                found[name][option] = own
+            continue
+        having = [name for name in tasks if option in known[name]]
+        if not having and len(tasks) > 1:
+            raise UnknownNameError(f"option of the heads {', '.join(tasks)}:", option, {*set().union(*known.values()), "freeze"})
+        for name in having or tasks:  # the only task reports an unknown option
+            found[name][option] = value
+    return found
+
+
+def sharing(heads: Mapping[str, HeadConfig], options: Mapping[str, Any]) -> dict[str, HeadConfig]:
+    """Let heads use the preprocessing of the first head that needs its own, so that they share its pass.
+
+    Classifiers do so, unless `options` sets their size with a mapping from head name. Faces are aligned, which others can't share.
+    """
+    ways = [head.preprocess for head in heads.values() if not _accepts(head.task, {}) and head.preprocess.alignment is None]
+    explicit = {option: value for option, value in options.items() if isinstance(value, Mapping) and set(value) <= set(heads)}
+    own = {name: {option: value[name] for option, value in explicit.items() if name in value} for name in heads}
+    return {name: replace(head, preprocess=ways[0]) if ways and _accepts(head.task, own[name]) else head for name, head in heads.items()}
+
+
+def _accepts(task: str, options: Mapping[str, Any]) -> bool:
+    found = get_task(task)
+    return found.building.accepts_any_size(found.parse_options(options))
+
+
+def check_passes(config: ModelConfig, passes: int | None) -> None:
+    """Raise an `InputError` if an image needs more than this number of passes through the backbone; None allows any number."""
+    ways = config.passes
+    if passes is not None and len(ways) > passes:
+        raise InputError(f"passes is {passes}, but the heads need {len(ways)} passes through the backbone: {differences(ways)}")
