@@ -23,7 +23,7 @@ from zoo.models.classes import imagenet_classes
 from zoo.models.config import model_folder, read_description
 from zoo.models.weights.files import is_path, read_state
 from zoo.models.weights.layouts import Weights, convert
-from zoo.task.contract import get_task
+from zoo.task.contract import TASKS, get_task
 
 if TYPE_CHECKING:
     from zoo.models.model import Model
@@ -180,7 +180,7 @@ def fit_weights(model: Model, weights: Weights, say: Callable[[str], None] | Non
         say(f"weights {weights.origin}: {weights.note}")
     _load(model.backbone, weights.backbone, f"weights {weights.origin} for the backbone {model.backbone_name}")
     heads = model.config.heads
-    made_for = get_task(weights.task, weights.options) if weights.head else None
+    made_for = get_task(weights.task, weights.options) if weights.head and weights.task in TASKS else None
     match = next((name for name, head in heads.items() if head.definition is made_for), None)
     fresh = [name for name in heads if name != match]
     if fresh:
