@@ -15,6 +15,7 @@ from zoo.errors import InputError, UnknownNameError
 from zoo.models.archive import load
 from zoo.models.compiled import Compiled
 from zoo.models.config import model_folder
+from zoo.models.passes import described
 from zoo.models.weights.loading import known_weights
 from zoo.task.contract import TASKS, get_task
 
@@ -96,6 +97,7 @@ def _saved(path: Path) -> dict[str, Any]:
     return {
         "model": str(folder),
         **model.config.to_dict(),
+        "passes": described(model.config.passes),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         **({"compiled": model.making.to_dict()} if isinstance(model, Compiled) else {}),
         "metadata": model.metadata,

@@ -40,3 +40,10 @@ def differences(passes: list[Pass]) -> str:
             of = (f"{value} for {', '.join(each.heads)}" for value, each in zip(values, passes, strict=True))
             parts.append(f"{setting.name} is {' and '.join(of)}")
     return "; ".join(parts)
+
+
+def described(passes: list[Pass]) -> str:
+    """Return how many passes through the backbone an image needs, for which heads, and why it needs several."""
+    if len(passes) == 1:
+        return "1 per image"
+    return f"{len(passes)} per image: {differences(passes)}"
