@@ -27,7 +27,7 @@ def write_photo(file: Path, bright: Box, orientation: int = 6, size_hw: tuple[in
 
 
 def write_dataset(
-    root: Path, scheme: str, box: Box, stated_hw: tuple[int, int] | None = STORED_HW, frame_hw: tuple[int, int] = STORED_HW
+    root: Path, scheme: str, box: Box, stated_hw: tuple[object, ...] | None = STORED_HW, frame_hw: tuple[int, int] = STORED_HW
 ) -> str:
     """Write annotations for the photo, and return the dataset string. `frame_hw` is the size of which YOLO's fractions are.
 

@@ -63,7 +63,7 @@ def bench(
             check_case(case)
         except InputError as error:
             raise InputError(f"suite {suite}: case {case.name}: {error}") from error
-    console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True, emoji=False)
     started, clock = datetime.now(UTC), time.perf_counter()
     reports = []
     for number, case in enumerate(chosen.cases, start=1):
@@ -76,7 +76,7 @@ def bench(
     seconds = time.perf_counter() - clock
     report = Report(chosen.name, started.isoformat(timespec="seconds"), seconds, describe_machine(), tuple(reports))
     report.write(folder)
-    Console(quiet=quiet).print(report.table())
+    Console(quiet=quiet, emoji=False).print(report.table())
     console.print(f"report: {folder / 'report.json'}, {folder / 'report.csv'}", markup=False)
     return report
 

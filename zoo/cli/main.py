@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -71,10 +72,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(list(sys.argv[1:] if argv is None else argv))
     # a killed data loader process: torch raises this in a signal handler, which may interrupt any code, including the handlers in `_run`
     except (RuntimeError, ConnectionResetError) as error:  # the latter if the process is killed while it passes a batch on
-        if isinstance(error, RuntimeError) and not _is_killed_loader(error):
+        if not _is_killed_loader(error):
             raise
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         print(
-            f"zoo: a data loader process was killed, probably because memory ran out ({str(error).splitlines()[0]}). "
+            f"zoo: a data loader process was killed, probably because memory ran out ({reason}). "
             "Pass a smaller number with --workers (0 disables the processes); to continue training, add --resume to the command",
             file=sys.stderr,
         )
@@ -85,6 +87,9 @@ def _is_killed_loader(error: BaseException | None) -> bool:
     """Return whether an error, or one that it was raised during the handling of, is torch's for a killed loader process."""
     while error is not None:
         if str(error).startswith("DataLoader worker (pid"):
+            return True
+        frames = traceback.walk_tb(error.__traceback__) if isinstance(error, ConnectionResetError) else ()
+        if any(frame.f_globals.get("__name__", "").startswith("torch.utils.data.") for frame, _ in frames):
             return True
         error = error.__context__
     return False
@@ -111,13 +116,14 @@ def _run(words: list[str]) -> int:
     except KeyboardInterrupt:
         print("zoo: interrupted", file=sys.stderr)
         return 130
-    except ConnectionResetError:
-        raise
     except BrokenPipeError:
         sys.stderr.close()  # the program that reads the output has exited; suppress Python's message about it
         return 1
     except OSError as error:  # such as missing permissions or a full disk; the error names the file
-        print(f"zoo: {error}. Check the path, its permissions and the free disk space", file=sys.stderr)
+        if _is_killed_loader(error):
+            raise
+        remedy = "the network connection" if isinstance(error, ConnectionError) else "the path, its permissions and the free disk space"
+        print(f"zoo: {error}. Check {remedy}", file=sys.stderr)
         return 2
 
 

@@ -167,7 +167,7 @@ def _print(runs: Sequence[RunSummary], faults: Sequence[str], sort: str | None) 
 
     from zoo.cli.tables import number
 
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _UNFOLDED
     columns: dict[str, list[str]] = {"run": [run.name for run in runs]}

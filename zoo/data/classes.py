@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
+from zoo.data.links import check_list
 from zoo.data.lists import read_lines
 from zoo.data.names import nfc, unique
 from zoo.errors import DataError
@@ -21,15 +22,29 @@ def in_order(found: Sequence[str], folder: Path) -> tuple[str, ...]:
     """Return the classes `found` in the data in the order of a folder's `classes.txt`, or as they are if there is none, in normal form.
 
     Raises:
-        DataError: the file can't be read, lists a class twice, or lacks a class.
+        DataError: as for `listed_classes`, or the file lacks a class.
     """
-    file, found = folder / FILE, unique(found)
-    if not file.is_file():
+    names, found = listed_classes(folder), unique(found)
+    if names is None:
         return tuple(found)
-    names = read_classes(file)
     if missing := [name for name in found if name not in names]:
-        raise DataError(f"{file} lacks {len(missing)} of the data's classes: {', '.join(missing[:8])}. Add them, or remove the file")
+        raise DataError(
+            f"{folder / FILE} lacks {len(missing)} of the data's classes: {', '.join(missing[:8])}. Add them, or remove the file"
+        )
     return names
+
+
+def listed_classes(folder: Path) -> tuple[str, ...] | None:
+    """Return the names in a folder's `classes.txt`; None if there is none.
+
+    Raises:
+        DataError: as for `read_classes`, or the file is a link that leaves the folder.
+    """
+    file = folder / FILE
+    if not file.is_file():
+        return None
+    check_list(file, folder)
+    return read_classes(file)
 
 
 def read_classes(file: Path) -> tuple[str, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from zoo.errors import DataError
+
 RULES = ("own", "follow", "refuse")
 
 
@@ -59,3 +61,9 @@ class Links:
         if annotation:
             why = "annotations must be inside it"
         return f"is outside the dataset folder {self._root}: {os.path.relpath(place, self._root)!r} is a link that leaves it, and {why}"
+
+
+def check_list(file: Path, folder: Path) -> None:
+    """Raise a `DataError` if a list in a dataset folder is a link that leaves the folder, because lines become names or are quoted."""
+    if reason := Links(folder).refusal(os.path.relpath(file, folder), annotation=True):
+        raise DataError(f"{file} {reason}")

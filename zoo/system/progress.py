@@ -43,7 +43,7 @@ class Progress:
 
     def __init__(self, enabled: bool = True) -> None:
         """Create a display on standard error; drawing starts when the context is entered."""
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
         self._enabled = enabled
         self._bars: RichProgress | None = None
         self._part: _Count | None = None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zoo.data import tables
-from zoo.data.classes import FILE, in_order, read_classes
+from zoo.data.classes import FILE, in_order, listed_classes
 from zoo.data.columns import Found, find_boxes, find_columns
 from zoo.data.dataset import Dataset, OnError, Record
 from zoo.data.formats import DataRef, Scheme, finish
@@ -50,8 +50,7 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
         elif keeps:
             rows.append((key, file, label, tables.Row(row.file, row.line, {})))
     splits.check()
-    listed = table.path.parent / FILE
-    known = {*(read_classes(listed) if listed.is_file() else ()), *(ref.classes or ())}
+    known = {*(listed_classes(table.path.parent) or ()), *(ref.classes or ())}
     names, note = renamed_labels(labels) if not labels <= known else ({}, "")
     several = several_labels({names.get(label, label) for label in labels}, known)
     classes = in_order(sorted_labels({name for label in labels if (name := names.get(label, label)) not in several}), table.path.parent)

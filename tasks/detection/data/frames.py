@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from zoo.data.dataset import wrong_size
 from zoo.data.formats import DataRef
@@ -21,7 +21,17 @@ from zoo.system.wording import counted
 from zoo.tasks.detection.data.targets import TOLERANCE
 
 Size = tuple[int, int]  # height and width in pixels
+_LARGEST = 1e9  # pixels of a side
 _LOOKED = 2000  # headers read of a larger dataset, as long as they show nothing special; the others are compared when they are decoded
+
+
+def stated_size(height: Any, width: Any) -> Size | None:
+    """Return the size of an image as an annotation states it, in numbers or as text; None if it is missing, or isn't a size in pixels."""
+    try:
+        size = float(height), float(width)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return (int(size[0]), int(size[1])) if all(1 <= side < _LARGEST for side in size) else None
 
 
 @dataclass(frozen=True, slots=True)

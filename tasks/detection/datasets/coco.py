@@ -22,7 +22,7 @@ from zoo.errors import Box, Flaw, ImageError
 from zoo.images import decoding
 from zoo.system.wording import counted
 from zoo.tasks.detection.data.coco import NumberedDataset
-from zoo.tasks.detection.data.frames import Annotated, Frame, Frames, find_frames
+from zoo.tasks.detection.data.frames import Annotated, Frame, Frames, find_frames, stated_size
 from zoo.tasks.detection.data.outlines import box_of
 from zoo.tasks.detection.data.targets import Target, checked_box, keep_classes
 from zoo.tasks.detection.datasets import SCHEMES
@@ -103,9 +103,8 @@ class _Reader(CocoFile):
                 yield image["id"], picture
 
     def _sized(self, key: str, image: Mapping[str, Any], path: Path) -> Annotated | None:
-        height, width = image.get("height"), image.get("width")
-        if isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0:
-            return Annotated(key, path, (height, width))
+        if (stated := stated_size(image.get("height"), image.get("width"))) is not None:
+            return Annotated(key, path, stated)
         if not self.ref.pictures:
             return Annotated(key, path, None)
         try:

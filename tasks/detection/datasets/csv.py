@@ -18,7 +18,7 @@ from zoo.errors import Box, Fault, Flaw, ImageError
 from zoo.images import decoding
 from zoo.images.header import Header
 from zoo.tasks.detection.data.box_table import MARKS, ONE_CLASS, BoxForm, Stated, find, form_of, numbers
-from zoo.tasks.detection.data.frames import Annotated, Frames, Size, find_frames
+from zoo.tasks.detection.data.frames import Annotated, Frames, Size, find_frames, stated_size
 from zoo.tasks.detection.data.targets import area_of, checked_box, keep_classes, target_of
 from zoo.tasks.detection.datasets import SCHEMES
 
@@ -70,8 +70,9 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
         except Flaw as flaw:
             faults.append(row.fault(flaw, whole=True))
             continue
+        stated = stated_size(row.values.get("height"), row.values.get("width"))
         try:
-            picture.objects += [(row.line, _stated(row), each) for each in _objects(row, columns)]
+            picture.objects += [(row.line, stated, each) for each in _objects(row, columns)]
         except Flaw as flaw:
             faults.append(row.fault(flaw))
     splits.check()
@@ -132,15 +133,6 @@ def _picture(row: tables.Row, finder: PictureFinder, chosen: bool, pictures: dic
     if picture.chosen != chosen:
         raise Flaw(f"{picture.key!r} is in another split at {picture.place}", "leak")
     return picture
-
-
-def _stated(row: tables.Row) -> Size | None:
-    """Return the height and width that a row states."""
-    height, width = row.values.get("height", ""), row.values.get("width", "")
-    try:
-        return (int(float(height)), int(float(width))) if float(height) > 0 and float(width) > 0 else None
-    except (ValueError, OverflowError):
-        return None
 
 
 def _objects(row: tables.Row, form: str) -> list[_Object]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,12 +20,11 @@ from zoo.data.voc.splits import choose, split_names
 from zoo.errors import Box, DataError, Fault, Flaw, ImageError
 from zoo.images import decoding
 from zoo.system.wording import counted
-from zoo.tasks.detection.data.frames import Annotated, Frame, find_frames
+from zoo.tasks.detection.data.frames import Annotated, Frame, find_frames, stated_size
 from zoo.tasks.detection.data.targets import Labelled, area_of, checked_box, keep_classes, target_of
 from zoo.tasks.detection.datasets import SCHEMES
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
-_PIXELS = re.compile(r"[1-9]\d{0,8}")
 
 
 def open_voc(ref: DataRef, on_error: OnError) -> Dataset:
@@ -103,7 +101,8 @@ class _Reader:
             self.faults.append(annotation.flaw.at(annotation.key, whole=True))
             return None
         assert annotation.tree is not None
-        key, stated = path.relative_to(self.folder.root).as_posix(), _size(annotation.tree)
+        key = path.relative_to(self.folder.root).as_posix()
+        stated = stated_size(text(annotation.tree, "size/height"), text(annotation.tree, "size/width"))
         try:
             return Annotated(key, path, stated, None if stated else decoding.header(path))
         except ImageError as error:
@@ -125,12 +124,6 @@ class _Reader:
                 if entry.find("bndbox") is None:
                     self.enclosed.append(annotation.key)
                 yield box, self.label[nfc(name)], text(entry, "iscrowd") == "1", text(entry, "difficult") == "1", area
-
-
-def _size(tree: Element) -> tuple[int, int] | None:
-    """Return height and width from an annotation, or None if they are missing or 0, as some tools write them."""
-    height, width = text(tree, "size/height"), text(tree, "size/width")
-    return (int(height), int(width)) if _PIXELS.fullmatch(height) and _PIXELS.fullmatch(width) else None
 
 
 def _boxes_of(annotations: Mapping[str, Annotation], keys: Collection[str]) -> Iterator[tuple[str, Box]]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from zoo.data.dataset import Dataset, OnError, Record
 from zoo.data.folders import Folders, PictureRoot
 from zoo.data.formats import DataRef, Scheme, finish
+from zoo.data.links import check_list
 from zoo.data.lists import read_lines, unquoted
 from zoo.data.names import nfc
 from zoo.errors import DataError, Fault, Flaw, UnknownNameError
@@ -77,6 +78,7 @@ def open_lfw(ref: DataRef, on_error: OnError) -> Dataset:
     if ref.split not in _FILES:
         raise UnknownNameError(f"split of {ref.text!r}:", str(ref.split), [split for split in _FILES if split])
     file = _file(folder, _FILES[ref.split])
+    check_list(file, folder)
     lines = read_lines(file)
     faults: list[Fault] = []
     header_line, folds, of_kind = _header(file, lines)

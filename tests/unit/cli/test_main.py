@@ -319,3 +319,22 @@ def test_import_zoo_needs_nothing_heavy() -> None:
 
     with pytest.raises(AttributeError, match="module 'zoo' has no attribute 'trian'"):
         _ = zoo.trian
+
+
+@pytest.mark.parametrize("reason", ["", "Connection reset by peer"])
+@pytest.mark.parametrize("loader", [True, False])
+def test_only_connections_to_loader_processes_are_those_of_a_killed_one(
+    zoo: Any, monkeypatch: pytest.MonkeyPatch, reason: str, loader: bool
+) -> None:
+    source = f"def fetch(*words):\n    raise ConnectionResetError({reason!r})"
+    module = {"__name__": "torch.utils.data.dataloader" if loader else "urllib.request"}
+    exec(source, module)
+    monkeypatch.setattr("zoo.cli.info.run", module["fetch"])
+    status, _, said = zoo("info", "resnet20")
+    if loader:
+        assert (
+            status,
+            f"a data loader process was killed, probably because memory ran out ({reason or 'ConnectionResetError'})" in said,
+        ) == (1, True)
+    else:
+        assert (status, said) == (2, f"zoo: {reason}. Check the network connection\n")

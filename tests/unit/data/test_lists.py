@@ -82,6 +82,46 @@ def test_lists_in_other_encodings_are_named(tmp_path: Path, write: Callable[[Pat
         get_task(task).open(data)
 
 
+def write_yolo_classes(root: Path, form: str) -> tuple[str, str, Path, str, list[str]]:
+    write_picture(root / "images/1.png", picture((90, 90, 90)))
+    (root / "labels").mkdir()
+    (root / "labels/1.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    return "detection", f"yolo:{root}", root / "classes.txt", "cat\n", ["images/1.png"]
+
+
+def write_voc_classes(root: Path, form: str) -> tuple[str, str, Path, str, list[str]]:
+    task, data, _, _, keys = write_voc_list(root, form)
+    return task, data.partition("?")[0], root / "classes.txt", "cat\n", sorted(keys)
+
+
+def write_table_classes(root: Path, form: str) -> tuple[str, str, Path, str, list[str]]:
+    write_picture(root / "1.png", picture((90, 90, 90)))
+    (root / "t.csv").write_text("path,label\n1.png,cat\n")
+    return "classification", f"csv:{root / 't.csv'}", root / "classes.txt", "cat\n", ["1.png"]
+
+
+WRITERS = [
+    write_voc_list, write_yolo_list, write_lfw_pairs, write_class_list, write_yolo_classes, write_voc_classes, write_table_classes
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_links_to_lists_must_stay_in_the_folder(
+    tmp_path: Path, write: Callable[[Path, str], tuple[str, str, Path, str, list[str]]]
+) -> None:
+    task, data, file, text, keys = write(tmp_path / "set", "{}")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    for target in (tmp_path / "set/.inside/list.txt", tmp_path / "outside.txt"):
+        target.parent.mkdir(exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+        file.unlink(missing_ok=True)
+        file.symlink_to(target)
+        if target.name == "list.txt":
+            assert list(get_task(task).open(data).keys) == keys
+    with pytest.raises(DataError, match=rf"{file.name} is outside the dataset folder .*, and annotations must be inside it"):
+        get_task(task).open(data)
+
+
 def test_lines_keep_their_numbers_and_inner_quotes(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes('a\r\n\r\n \'b c\' \n"d" and "e"\n\u2028x\n'.encode())
     assert read_lines(tmp_path / "a.txt") == [(1, "a"), (3, "b c"), (4, '"d" and "e"'), (5, "x")]

@@ -45,7 +45,7 @@ def _print(done: Divided) -> None:
     table.add_row("images", *(_share(done.pictures[part], total) for part in parts))
     for name, found in list(done.classes.items())[:_SHOWN]:
         table.add_row(name, *(_share(found[part], sum(found.values())) for part in parts))
-    Console(highlight=False, markup=False).print(table)
+    Console(highlight=False, markup=False, emoji=False).print(table)
     if len(done.classes) > _SHOWN:
         print(f"… and {len(done.classes) - _SHOWN} more classes; --json lists all")
     print(f"{total} images in {done.groups} groups. Open the parts as:")

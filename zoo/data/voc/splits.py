@@ -9,6 +9,7 @@ from pathlib import Path
 
 from zoo.data.folders import Folders, listed
 from zoo.data.formats import DataRef
+from zoo.data.links import check_list
 from zoo.data.lists import read_lines, unquoted
 from zoo.data.moved import tails
 from zoo.data.names import nfc
@@ -136,6 +137,7 @@ def read_list(folder: VocFolder, file: Path) -> list[tuple[int, str, list[Annota
     """Return the number, the text and the annotations of each line of a list. They are below the folder that contains `ImageSets`."""
     base = file.parents[2] if file.parent.name == "Main" else file.parents[1] if file.parent.name == "ImageSets" else folder.root
     inside = [annotation for annotation in folder.annotations if annotation.file.is_relative_to(base)]
+    check_list(file, folder.root)
     lines = read_lines(file)
     found = Names(inside).read([line for _, line in lines])
     return [(number, line, annotations) for (number, line), annotations in zip(lines, found, strict=True)]

@@ -10,6 +10,7 @@ from typing import Any
 from zoo.data.classes import unnamed
 from zoo.data.folders import PictureRoot
 from zoo.data.formats import DataRef
+from zoo.data.links import check_list
 from zoo.data.lists import read_lines
 from zoo.data.moved import tails
 from zoo.data.names import nfc
@@ -107,7 +108,8 @@ def read_yaml(file: Path) -> Mapping[Any, Any]:
 def class_list(*folders: Path) -> tuple[str, ...]:
     """Return the class names from a list beside the images or labels (`classes.txt`, `obj.names`, …); empty without one."""
     for folder, name in ((folder, name) for folder in folders for name in _CLASS_LISTS):
-        if (folder / name).is_file() and (name in _CLASS_LISTS[:2] or _inside(folder, name)):
+        if (folder / name).is_file():
+            check_list(folder / name, folder)
             return _read_names(folder / name)
     return ()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from zoo.data.folders import Folders, PictureRoot, listed
 from zoo.data.formats import DataRef
+from zoo.data.links import check_list
 from zoo.data.lists import read_lines
 from zoo.data.moved import MovedFiles
 from zoo.data.names import nfc
@@ -56,6 +57,7 @@ def find_layout(ref: DataRef) -> Layout:
     if lists and ref.split is not None:
         if (split := match_split(ref.split, lists)) is None:
             raise InputError(f"data {ref.text!r}: no split {ref.split!r} in {path}; its lists are: {', '.join(lists)}")
+        check_list(lists[split], path)
         return _from_list(replace(ref, split=None), lists[split])
     layout = _from_folder(ref, path)
     if lists:
@@ -174,6 +176,8 @@ def _from_description(ref: DataRef, file: Path) -> Layout:
     if split is None:
         raise InputError(f"data {ref.text!r}: no split {ref.split!r} in {file}; its splits are: {', '.join(given)}")
     places = find_places(ref, about, split)
+    for source in filter(is_list, places.sources):
+        check_list(source, file.parent)
     return Layout(places, about.names, Folders(places.root.folder, ref.links), about.keypoints, list(about.notes))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,6 +131,21 @@ def test_another_size_is_a_fault(tmp_path: Path, scheme: str, stated_hw: tuple[i
     assert [(fault.kind, fault.whole) for fault in caught.value.faults] == [("wrong-size", True)]
     with pytest.raises(DataError, match="has no samples"):
         opened(text, "skip")
+
+
+@pytest.mark.parametrize("scheme", SIZED)
+@pytest.mark.parametrize("form", ["{}", "{}.0"])
+def test_sizes_as_text_and_with_decimals_are_compared(tmp_path: Path, scheme: str, form: str) -> None:
+    write_photo(place(tmp_path, scheme), SMALL, 1)
+    stated = {name: tuple(map(form.format, size_hw)) for name, size_hw in (("right", STORED_HW), ("wrong", (96, 128)))}
+    assert opened(write_dataset(tmp_path, scheme, SMALL, stated["right"])).records[0].size_hw == STORED_HW
+    with pytest.raises(DataError, match="for an image of 128×96 pixels, but the file has 64×48"):
+        opened(write_dataset(tmp_path, scheme, SMALL, stated["wrong"]))
+
+
+@pytest.mark.parametrize("stated", [(None, 64), ("", ""), (0, 0), ("nan", "64"), ("1e400", "64"), (10**400, 64), ([], {})])
+def test_what_isnt_a_size(stated: tuple[Any, Any]) -> None:
+    assert frames.stated_size(*stated) is None
 
 
 @pytest.mark.parametrize("scheme", FORMATS)
