@@ -56,15 +56,16 @@ def make_recipe(case: Case) -> Recipe:
 
 def run_case(case: Case, folder: Path) -> Measurement:
     """Build, train, evaluate and time the model of one case. The training run is written to `folder`."""
-    task = get_task(case.task, case.options)
+    task, recipe = get_task(case.task, case.options), make_recipe(case)
     test = task.open(case.test)
     train_seconds = None
+    torch.manual_seed(recipe.seed)  # for the random initialisation of new parameters
     if case.train is None:
         model = build(case.backbone, task=case.task, weights=case.weights, **case.options)
     else:
         data = task.open(case.train)
         fresh = build(case.backbone, task=case.task, classes=data.classes, weights=case.weights, **case.options)
-        run = train(fresh, data=data, recipe=make_recipe(case), out=folder / "run")
+        run = train(fresh, data=data, recipe=recipe, out=folder / "run")
         model, train_seconds = run.model, run.seconds
     if (case.engine, case.precision) != ("eager", "auto"):
         precision = cast(AskedPrecision, case.precision)
