@@ -11,6 +11,7 @@ from zoo.backbones import BACKBONES, Backbone, BackboneDefinition, Level
 from zoo.data.classes import unnamed
 from zoo.data.names import nfc
 from zoo.errors import InputError, UnknownNameError
+from zoo.models.adapters import Adapters
 from zoo.models.config import HeadConfig, ModelConfig
 from zoo.models.heads import by_head, check_passes, named_tasks, per_head, sharing
 from zoo.models.model import Model
@@ -46,12 +47,13 @@ def refuse_other_options(task: Task, weights: str, made_with: Mapping[str, Any],
             raise InputError(f"{task.name}: {name} is {asked[name]!r}, but {weights} were trained with {made_with[name]!r}; omit it")
 
 
-def components(config: ModelConfig) -> tuple[Backbone, dict[str, Head], ModelConfig, dict[str, Any]]:
-    """Return the arguments of `Model`: backbone and heads with fresh parameters, the configuration, and the metadata of the tasks."""
+def components(config: ModelConfig) -> tuple[Backbone, dict[str, Head], dict[str, Adapters], ModelConfig, dict[str, Any]]:
+    """Return the arguments of `Model`: backbone, heads and adapters with fresh parameters, configuration, and metadata of the tasks."""
     backbone = BACKBONES[config.backbone].create()
     heads = {name: make_head(config.backbone, backbone.levels, head) for name, head in config.heads.items()}
+    adapters = {name: Adapters(backbone) for name, head in config.heads.items() if head.adapters}
     metadata = {name: task_metadata(head) for name, head in config.heads.items()}
-    return backbone, heads, config, {"heads": metadata} if len(heads) > 1 else metadata[next(iter(heads))]
+    return backbone, heads, adapters, config, {"heads": metadata} if len(heads) > 1 else metadata[next(iter(heads))]
 
 
 def make_head(backbone: str, levels: Sequence[Level], config: HeadConfig) -> Head:
@@ -79,6 +81,7 @@ def build(
     num_classes: int | Mapping[str, int | None] | None = None,
     weights: str | Path | None = None,
     freeze: str = "none",
+    adapters: bool | Mapping[str, bool] = False,
     passes: int | None = None,
     pretrained: bool = False,
     checkpoint_path: str | Path | None = None,
@@ -97,6 +100,8 @@ def build(
         weights: None for random parameters, "default", a timm tag, the name of torchvision or facenet-pytorch weights, or the path of a
             file or folder.
         freeze: layers to freeze: "none", "trunk", "stages=N", "norm", or two of these values joined by a comma; see `zoo.freeze`.
+        adapters: whether to freeze the backbone and fit it to each head, or to some of several heads, with residual adapters (Rebuffi et
+            al. 2017, arXiv 1705.08045): 1×1 convolutions after those of the backbone. A head with adapters needs a pass of its own.
         passes: maximum number of passes through the backbone that an image may need; None for any number. Heads with the same
             preprocessing share a pass.
         pretrained: whether to load the default weights; equivalent to `weights="default"`, for compatibility with timm.
@@ -129,6 +134,7 @@ def build(
     for name, kind in tasks.items():
         settle_options(get_task(kind), definition, None, given[name])  # report invalid options before anything is fetched
     names, counts = per_head("classes", classes, tasks), per_head("num_classes", num_classes, tasks)
+    adapted = per_head("adapters", adapters if isinstance(adapters, Mapping) else dict.fromkeys(tasks, adapters), tasks)
     sources = [value for value in (weights, checkpoint_path, "default" if pretrained else None) if value]
     if len(sources) > 1:
         raise InputError("weights, checkpoint_path and pretrained all select the weights; pass only one of them")
@@ -139,12 +145,12 @@ def build(
         own = get_task(kind, given[name])
         settled, metadata[name] = settle_options(own, definition, loaded, given[name])
         found = class_names(names[name], counts[name], loaded, own)
-        heads[name] = HeadConfig(kind, found, asdict(settled), own.building.preprocess(native, settled))
+        heads[name] = HeadConfig(kind, found, asdict(settled), own.building.preprocess(native, settled), bool(adapted[name]))
     config = ModelConfig(
         backbone=backbone,
         heads=sharing(heads, options),
         norm_eps=loaded.norm_eps if loaded is not None else None,
-        freeze=freeze,
+        freeze="trunk" if any(adapted.values()) and freeze == "none" else freeze,
         weights=loaded.origin if loaded is not None else None,
     )
     check_passes(config, passes)

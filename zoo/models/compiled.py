@@ -100,8 +100,8 @@ class Compiled(Model):
     ) -> None:
         """Assemble a compiled model. User code should call `zoo.compile` or `zoo.load` instead."""
         with torch.device("meta"):  # the layers are never called, so their parameters need no memory
-            backbone, heads, *_ = components(config)
-            super().__init__(backbone, heads, config, metadata)
+            backbone, heads, adapters, *_ = components(config)
+            super().__init__(backbone, heads, adapters, config, metadata)
         super().train(False)
         self.fingerprints, self.making, self._supply = fingerprints, making, supply
         self.compiled, self.precision = True, making.precision

@@ -26,12 +26,14 @@ class HeadConfig:
         classes: class names by index.
         options: values of all task options, by name.
         preprocess: preprocessing of the head's images.
+        adapters: whether the head has adapters in the backbone.
     """
 
     task: str
     classes: tuple[str, ...]
     options: dict[str, Any]
     preprocess: Preprocess
+    adapters: bool = False
 
     @property
     def definition(self) -> Task:
@@ -99,7 +101,7 @@ class ModelConfig:
     @property
     def passes(self) -> list[Pass]:
         """The passes through the backbone that one image needs, one for each way of preprocessing."""
-        return passes_of({name: head.preprocess for name, head in self.heads.items()})
+        return passes_of({name: (head.preprocess, head.adapters) for name, head in self.heads.items()})
 
     def alone(self, name: str) -> ModelConfig:
         """Return the configuration of a model with one of the heads, which is named after its task."""
@@ -109,7 +111,10 @@ class ModelConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return the representation in model.json. The configuration of an only head that is named after its task isn't nested."""
         values = asdict(self)
-        heads = values.pop("heads")
+        heads = {
+            name: {key: value for key, value in head.items() if (key, value) != ("adapters", False)}
+            for name, head in values.pop("heads").items()
+        }
         if [*heads] == [head["task"] for head in heads.values()][:1]:
             return {"backbone": values.pop("backbone"), **heads[self.task], **values}
         return {"backbone": values.pop("backbone"), "heads": heads, **values}

@@ -9,6 +9,7 @@ from typing import Any
 
 from zoo.backbones import BACKBONES
 from zoo.errors import InputError, UnknownNameError
+from zoo.models.adapters import Adapters
 from zoo.models.builder import class_names, make_head, settle_options, task_metadata
 from zoo.models.config import HeadConfig
 from zoo.models.heads import check_name, check_passes, sharing
@@ -23,6 +24,7 @@ def add_task(
     *,
     classes: Sequence[str] | None = None,
     num_classes: int | None = None,
+    adapters: bool = False,
     passes: int | None = None,
     **options: Any,
 ) -> Model:
@@ -37,6 +39,7 @@ def add_task(
         task: name of its task; by default, the name of the head.
         classes: class names by index.
         num_classes: number of classes, if their names are irrelevant.
+        adapters: whether to freeze the backbone and fit it to the head with residual adapters, as in `zoo.build`.
         passes: maximum number of passes through the backbone that an image may need; None for any number.
         **options: options of the task.
 
@@ -62,7 +65,9 @@ def add_task(
     settled, _ = settle_options(kind, definition, None, options)
     first = next(iter(model.config.heads.values())).preprocess
     native = replace(definition.preprocess(), mean=first.mean, std=first.std)
-    added = HeadConfig(kind.name, class_names(classes, num_classes, None, kind), asdict(settled), kind.building.preprocess(native, settled))
+    added = HeadConfig(
+        kind.name, class_names(classes, num_classes, None, kind), asdict(settled), kind.building.preprocess(native, settled), adapters
+    )
     heads = {**model.config.heads, name: added}
     shared = sharing(heads, {option: {name: value} for option, value in options.items() if value is not None})
     heads[name] = shared[name]  # the other heads keep their preprocessing, on which their predictions depend
@@ -72,7 +77,10 @@ def add_task(
     if not model.is_joint:
         (only,) = model.config.heads
         model.metadata = {"heads": {only: model.metadata}}
-    model.heads[name], model.config = head, config
+    if adapters:
+        model.freeze("trunk")
+        model.adapters[name] = Adapters(model.backbone).to(model.device)
+    model.heads[name], model.config = head, replace(config, freeze=model.config.freeze)
     model.metadata["heads"][name] = task_metadata(heads[name])
     return model
 
@@ -97,6 +105,8 @@ def remove_task(model: Model, name: str) -> Model:
         raise InputError(f"{name!r} is the only head of the model; a model needs at least one")
     heads = {other: head for other, head in model.config.heads.items() if other != name}
     del model.heads[name], model.metadata["heads"][name]
+    if name in model.adapters:
+        del model.adapters[name]
     model.config = replace(model.config, heads=heads)
     if not model.is_joint:
         metadata = model.metadata.pop("heads")

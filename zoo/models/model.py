@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones import Backbone, Features, apply_freeze
+from zoo.backbones import Backbone, Features, apply_freeze, frozen_stages
 from zoo.errors import InputError, UnknownNameError
 from zoo.images.preprocess import ImageBatch, Picture, Preprocess, as_float
+from zoo.models.adapters import Adapters
 from zoo.models.config import ModelConfig
 from zoo.models.passes import Pass, differences, passes_of
 from zoo.system.disk import save_tensors
@@ -37,8 +38,15 @@ class Model(nn.Module):
         fingerprints: fingerprints of the model that this one was compiled from; None if they are computed from the parameters.
     """
 
-    def __init__(self, backbone: Backbone, heads: Mapping[str, Head], config: ModelConfig, metadata: Mapping[str, Any]) -> None:
-        """Combine a backbone and heads that were built for the backbone's levels. `zoo.build` creates both from their names.
+    def __init__(
+        self,
+        backbone: Backbone,
+        heads: Mapping[str, Head],
+        adapters: Mapping[str, Adapters],
+        config: ModelConfig,
+        metadata: Mapping[str, Any],
+    ) -> None:
+        """Combine a backbone with heads and adapters that were built for it. `zoo.build` creates them from their names.
 
         The metadata are required to interpret predictions, such as the distance and threshold of embeddings.
         """
@@ -47,6 +55,7 @@ class Model(nn.Module):
         self.backbone = backbone
         self._least_side = backbone.levels[-1].field
         self.heads = nn.ModuleDict(heads)
+        self.adapters = nn.ModuleDict(adapters)
         self.metadata: dict[str, Any] = dict(metadata)
         self._mean: Tensor
         self._std: Tensor
@@ -57,7 +66,7 @@ class Model(nn.Module):
             for module in backbone.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eps = config.norm_eps
-        self._frozen = apply_freeze(self.backbone, config.freeze)
+        self._frozen = self._freeze(config.freeze)
         self.compiled = False
         self.precision: str | None = None
         self.fingerprints: dict[str, str] | None = None
@@ -119,6 +128,11 @@ class Model(nn.Module):
         assert isinstance(head, Head)
         return head
 
+    def _adapters(self, name: str) -> Adapters:
+        adapters = self.adapters[name]
+        assert isinstance(adapters, Adapters)
+        return adapters
+
     @property
     def device(self) -> torch.device:
         """The device of the parameters."""
@@ -133,7 +147,8 @@ class Model(nn.Module):
         Raises:
             UnknownNameError: the model has no head of that name.
         """
-        return passes_of({name: self.config.heads[name].preprocess for name in self._chosen(tasks)})
+        heads = {name: self.config.heads[name] for name in self._chosen(tasks)}
+        return passes_of({name: (head.preprocess, head.adapters) for name, head in heads.items()})
 
     def _chosen(self, names: Iterable[str] | None) -> tuple[str, ...]:
         """Return the names of heads in the order of the model; all of them for None."""
@@ -154,8 +169,9 @@ class Model(nn.Module):
         """Return a model with one head, which shares the parameters of this model. Its head is named after its task."""
         if [*self.config.heads] == [name] and name == self.config.task:
             return self
-        head = self.config.heads[name]
-        other = Model(self.backbone, {head.task: self._head(name)}, self.config.alone(name), self.head_metadata(name))
+        task = self.config.heads[name].task
+        adapters = {task: self._adapters(name)} if name in self.adapters else {}
+        other = Model(self.backbone, {task: self._head(name)}, adapters, self.config.alone(name), self.head_metadata(name))
         return other.to(self.device).train(self.training)
 
     def check(self, batch: ImageBatch, tasks: Sequence[str] | None = None) -> None:
@@ -169,14 +185,25 @@ class Model(nn.Module):
         for name in self._chosen(tasks):
             self._head(name).check(batch)
 
-    def features(self, batch: ImageBatch, tasks: Sequence[str] | None = None) -> Features:
-        """Check the size of a batch of images, and return the backbone's feature maps: {"c2": [B, C, H / stride, W / stride], …}."""
-        self.check(batch, tasks)
-        return self.levels(as_float(batch.pixels))
+    def features(self, batch: ImageBatch, way: Pass | None = None) -> Features:
+        """Check the size of a batch of images, and return the backbone's feature maps: {"c2": [B, C, H / stride, W / stride], …}.
 
-    def levels(self, pixels: Tensor) -> Features:
-        """Normalise images [B, 3, H, W], float in 0–1, and return the backbone's feature maps by level name."""
-        features: Features = self.backbone((pixels - self._mean) / self._std)
+        Args:
+            batch: the batch.
+            way: the pass to compute; by default, the first one.
+        """
+        self.check(batch, None if way is None else way.heads)
+        return self.levels(as_float(batch.pixels), way)
+
+    def levels(self, pixels: Tensor, way: Pass | None = None) -> Features:
+        """Normalise images [B, 3, H, W], float in 0–1, and return the backbone's feature maps by level name, as `features` does."""
+        way, normalised = way or self.config.passes[0], (pixels - self._mean) / self._std
+        features: Features
+        if way.adapted:
+            with self._adapters(way.heads[0]).applied(self.backbone):
+                features = self.backbone(normalised)
+        else:
+            features = self.backbone(normalised)
         return features
 
     def forward(self, images: AnyImages | Tensor | Sequence[Picture], targets: Any = None, tasks: Sequence[str] | None = None) -> Any:
@@ -232,7 +259,7 @@ class Model(nn.Module):
             )
         for way in ways:
             batch = way.preprocess.batch(images).to(self.device)
-            features = self.features(batch, way.heads)
+            features = self.features(batch, way)
             for name in way.heads:
                 head, target = self._head(name), targets[name]
                 found[name] = head(features, batch) if target is None else head.loss(features, batch, target)
@@ -266,9 +293,15 @@ class Model(nn.Module):
 
     def freeze(self, what: str) -> None:
         """Freeze the selected layers of the backbone, and unfreeze all others; see `zoo.freeze`."""
-        self._frozen = apply_freeze(self.backbone, what)
+        self._frozen = self._freeze(what)
         self.train(self.training)
         self.config = replace(self.config, freeze=what)
+
+    def _freeze(self, what: str) -> tuple[nn.Module, ...]:
+        if self.adapters and frozen_stages(self.backbone, what)[0] < len(self.backbone.stages()):
+            having = ", ".join(self.adapters)
+            raise InputError(f"freeze is {what!r}, but there are adapters for a frozen backbone ({having}); expected 'trunk'")
+        return apply_freeze(self.backbone, what)
 
     def train(self, mode: bool = True) -> Model:
         """Set training mode. Frozen modules stay in evaluation mode, so that their batch-norm statistics don't change."""

@@ -1,4 +1,4 @@
-"""Passes through the backbone: heads with the same preprocessing share one, so that the backbone runs once per image for all of them."""
+"""Passes through the backbone: heads with the same preprocessing and the same layers share one, so that the backbone runs once for all."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ class Pass:
     Attributes:
         preprocess: preprocessing of its images.
         heads: names of the heads that use its feature maps.
+        adapted: whether the backbone has the adapters of its only head.
     """
 
     preprocess: Preprocess
     heads: tuple[str, ...]
+    adapted: bool = False
 
 
-def passes_of(ways: Mapping[str, Preprocess]) -> list[Pass]:
-    """Return the passes of heads with this preprocessing by head name."""
-    heads: dict[Preprocess, list[str]] = {}
-    for name, preprocess in ways.items():
-        heads.setdefault(preprocess, []).append(name)
-    return [Pass(preprocess, tuple(names)) for preprocess, names in heads.items()]
+def passes_of(heads: Mapping[str, tuple[Preprocess, bool]]) -> list[Pass]:
+    """Return the passes of heads. The argument has their preprocessing, and whether they have adapters, by head name."""
+    shared: dict[tuple[Preprocess, str], list[str]] = {}
+    for name, (preprocess, adapted) in heads.items():
+        shared.setdefault((preprocess, name if adapted else ""), []).append(name)
+    return [Pass(preprocess, tuple(names), adapted != "") for (preprocess, adapted), names in shared.items()]
 
 
 def differences(passes: list[Pass]) -> str:
@@ -39,6 +41,8 @@ def differences(passes: list[Pass]) -> str:
         if len(set(values)) > 1:
             of = (f"{value} for {', '.join(each.heads)}" for value, each in zip(values, passes, strict=True))
             parts.append(f"{setting.name} is {' and '.join(of)}")
+    adapted = [name for each in passes if each.adapted for name in each.heads]
+    parts += [f"{', '.join(adapted)} {'have adapters' if len(adapted) > 1 else 'has adapters'}"] if adapted else []
     return "; ".join(parts)
 
 
