@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +27,15 @@ _NOT_QUICK_MODULES = (
     "tests.products", "tests.small_training", "zoo.cli.main", "zoo.compilation", "zoo.engines", "zoo.kernels", "zoo.training",
 )  # fmt: skip
 _NOT_QUICK_CALLS = ("zoo.train", "zoo.compile", "zoo.export", "zoo.bench")
-_LONG = ("end_to_end", "examples", "docs", "unit/training", "contract", "unit/evaluation")
+# Files that take more than about ten seconds, longest first. They are started first, so that no process is left with one at the end.
+_LONG = (
+    "contract/test_engines", "docs/test_code_blocks", "end_to_end/test_real_data", "unit/training/test_several_processes",
+    "end_to_end/test_tutorial", "contract/test_backbones", "unit/training/features/test_engine_runs", "unit/benchmarks/test_interruptions",
+    "unit/models/test_exported", "end_to_end/test_bench", "unit/training/test_interruption", "end_to_end/test_engines",
+    "unit/evaluation/robustness/test_attacks", "unit/benchmarks/test_peers", "unit/benchmarks/test_face_pipeline",
+    "unit/training/features/test_trunk", "unit/kernels/test_library", "examples/test_minimal_packages", "unit/compilation/test_conversion",
+    "unit/engines/test_openvino", "unit/data/test_reader_mutations",
+)  # fmt: skip
 _SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
 
@@ -53,15 +62,23 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the files that take long first, so that no process is left with one of them at the end."""
-    items.sort(key=lambda item: not any(f"tests/{folder}/" in item.nodeid for folder in _LONG))
+    """Run the files that take long first."""
+    places = {f"tests/{file}.py": place for place, file in enumerate(_LONG)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Use a temporary cache instead of the user's."""
+    """Use a temporary cache instead of the user's. Only its compiled kernels are shared with the other processes that run tests."""
+    own = tmp_path_factory.getbasetemp()
+    shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "zoo-kernels"
+    shared.mkdir(mode=0o700, exist_ok=True)
+    cache = tmp_path_factory.mktemp("zoo-cache")
+    (cache / "kernels").symlink_to(shared, target_is_directory=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ZOO_CACHE", str(tmp_path_factory.mktemp("zoo-cache")))
+        patch.setenv("ZOO_CACHE", str(cache))
+        # a pool of compiling processes would be started in every process that runs tests, and each would import torch
+        patch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
         yield
 
 

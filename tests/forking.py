@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -100,6 +101,14 @@ def run_jobs(jobs: Sequence[Job], seconds: float = 240) -> list[Done]:
 def run_job(job: Job, seconds: float = 240) -> Done:
     """Run one job; see `run_jobs`."""
     return run_jobs([job], seconds)[0]
+
+
+def start_job(job: Job, seconds: float = 240) -> Future[Done]:
+    """Run one job in the background. The next job starts when it has ended."""
+    pool = ThreadPoolExecutor(1)
+    started = pool.submit(run_job, job, seconds)
+    pool.shutdown(wait=False)
+    return started
 
 
 def _start(request: Mapping[str, object]) -> int:

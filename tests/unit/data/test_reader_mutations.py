@@ -7,23 +7,22 @@ import json
 import os
 import pickle
 import random
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.peak import peak_mib, reset_peak_mib
 from tests.pictures import picture, write_picture
 from zoo.curation.check import KINDS
 from zoo.errors import InputError
 from zoo.task.contract import get_task
 
-_QUICK, _MANY = 300, int(os.environ.get("ZOO_MUTATIONS", "2000"))  # before a release: ZOO_MUTATIONS=10000 (two minutes)
+_COUNT = int(os.environ.get("ZOO_MUTATIONS", "300"))  # damaged files per reader; before a release: ZOO_MUTATIONS=10000 (two minutes)
 _LIMIT_S = 1.0
 _LIMIT_MIB = 64.0  # in addition to the memory after opening the intact file; over all damaged files together, so that leaks count, too
 
@@ -192,44 +191,18 @@ def damage(data: bytes, rng: random.Random) -> bytes:
     return bytes(changed[: rng.randrange(len(changed) + 1)] if rng.random() < 0.05 else changed)
 
 
-def reset_peak_mib() -> float:
-    """Reset the peak resident memory of the process, if the system supports it, and return the new peak in MiB."""
-    with suppress(OSError):  # supported on Linux only
-        Path("/proc/self/clear_refs").write_text("5")
-    return peak_mib()
-
-
-def peak_mib() -> float:
-    """Return the peak resident memory of the process in MiB, including that of libraries, which tracemalloc doesn't track."""
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak / 2**20 if sys.platform == "darwin" else peak / 2**10  # bytes on macOS, KiB elsewhere
-    return int(status.partition("VmHWM:")[2].split()[0]) / 2**10
-
-
 def test_the_peak_is_seen_and_forgotten() -> None:
     """Runs in a separate process: one that has held and freed gigabytes can allocate a hundred MiB without growing."""
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("the system can't reset a process's peak memory")
-    subprocess.run([sys.executable, "-c", f"from {__name__} import hold_and_release; hold_and_release()"], check=True)
+    subprocess.run([sys.executable, "-c", "from tests.peak import hold_and_release; hold_and_release()"], check=True)
 
 
-def hold_and_release() -> None:
-    """Allocate 100 MiB, release them, and check that the peak reflects both."""
-    before = reset_peak_mib()
-    held = bytearray(os.urandom(1)) * (100 * 2**20)
-    assert 90 < peak_mib() - before < 200
-    del held
-    assert reset_peak_mib() < before + 50
-
-
-def check(name: str, folder: Path, count: int) -> None:
-    """Open a dataset with its file damaged in `count` ways."""
+@pytest.mark.parametrize("name", CASES)
+def test_damaged_files_are_read_or_refused(name: str, tmp_path: Path) -> None:
     case = CASES[name]
     task = get_task(case.task)
-    data, file = case.write(folder)
+    data, file = case.write(tmp_path)
     if data.partition(":")[0] not in task.data.schemes:
         pytest.skip(f"the scheme {data.partition(':')[0]}: doesn't exist")
     assert len(task.open(data)) > 0
@@ -237,7 +210,7 @@ def check(name: str, folder: Path, count: int) -> None:
     kinds: set[str] = set()
     gc.collect()
     before = reset_peak_mib()
-    for attempt in range(count):
+    for attempt in range(_COUNT):
         damaged = damage(whole, rng)
         file.unlink()  # not overwritten: the previous file may still be mapped into memory
         file.write_bytes(damaged)
@@ -252,20 +225,9 @@ def check(name: str, folder: Path, count: int) -> None:
         except Exception as error:
             raise AssertionError(f"damage {attempt} of {name}, {damaged!r}, raised {error!r}") from error
         assert time.process_time() - start < _LIMIT_S, f"damage {attempt} of {name} took too long: {damaged!r}"
-    assert 0 < refused < count  # some of the files are refused, but not all
+    assert 0 < refused < _COUNT  # some of the files are refused, but not all
     assert kinds <= set(KINDS)
     assert peak_mib() - before < _LIMIT_MIB
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_some_damage(name: str, tmp_path: Path) -> None:
-    check(name, tmp_path, _QUICK)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
-def test_much_damage(name: str, tmp_path: Path) -> None:
-    check(name, tmp_path, _MANY)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,7 @@ import os
 import resource
 import shutil
 import signal
-import subprocess
-import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +19,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
+from tests.forking import Job, start_job
 from tests.pictures import COLOURS, cut_short
 from tests.small_training import RECIPE, StopAt, coloured, fresh, same
 from zoo.cli.main import main
@@ -111,12 +111,13 @@ def test_a_run_that_was_killed_while_it_began_begins_anew(tmp_path: Path, whole:
 
 
 HOLDS = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from zoo.training.checkpoints import RunLock
 lock = RunLock(Path(sys.argv[1]))
 lock.sign()
-print("held", flush=True)
+Path(sys.argv[2] + ".part").write_text(str(os.getpid()))
+os.replace(sys.argv[2] + ".part", sys.argv[2])
 time.sleep(300)
 """
 
@@ -124,16 +125,19 @@ time.sleep(300)
 def test_two_processes_do_not_train_in_one_folder(tmp_path: Path, whole: Path) -> None:
     """The lock is released when the process ends, even if it is killed."""
     out = begun(tmp_path / "run")
-    holder = subprocess.Popen([sys.executable, "-c", HOLDS, str(out)], stdout=subprocess.PIPE, text=True)
+    held = tmp_path / "held"
+    holder = start_job(Job([str(out), str(held)], HOLDS))
+    while not held.exists():
+        assert not holder.done(), holder.result()
+        time.sleep(0.01)
+    pid = int(held.read_text())
     try:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        words = rf"run: another process \(PID {holder.pid}\) is training there; wait for it or stop it, or choose another folder"
+        words = rf"run: another process \(PID {pid}\) is training there; wait for it or stop it, or choose another folder"
         with pytest.raises(InputError, match=words):
             train(fresh(), coloured(), None, RECIPE, out, resume=True)
     finally:
-        holder.send_signal(signal.SIGKILL)
-        holder.communicate()
+        os.kill(pid, signal.SIGKILL)
+        holder.result()
     train(fresh(), coloured(), None, RECIPE, out, resume=True)
     assert same(load(out).state_dict(), load(whole).state_dict())
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,11 +13,12 @@ import psutil
 import pytest
 import torch
 
+from tests.forking import Done, Job, run_job, start_job
 from tests.pictures import write_class_folders
 from tests.small_training import RECIPE, StopAt, coloured, fresh, same
 from zoo.models.archive import load
 from zoo.system.signals import Interrupted
-from zoo.training.checkpoints import CHECKPOINT
+from zoo.training.checkpoints import CHECKPOINT, LOCK
 from zoo.training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -65,65 +64,54 @@ def test_a_finished_run_that_is_resumed_stays_as_it_is(tmp_path: Path) -> None:
     assert again.history == first.history
 
 
-Trains = Callable[..., tuple["subprocess.Popen[str]", list[str]]]
-PROGRAM = """
-import sys, torch
-torch.set_num_threads(1)
+SESSION = """
+import os, sys
 from zoo.cli.main import main
+
+os.setsid()  # as a terminal's commands have a process group of their own
 sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.fixture
-def trains(tmp_path: Path) -> Iterator[Trains]:
-    """Return a function that starts `zoo train` in a separate process and returns it and its command once it has written a checkpoint."""
-    write_class_folders(tmp_path / "data", per_class=8)
-    started: list[subprocess.Popen[str]] = []
-
-    def start(epochs: int, workers: int) -> tuple[subprocess.Popen[str], list[str]]:
-        out = tmp_path / "run"
-        words = f"train --data folder:{tmp_path / 'data'} --out {out} --backbone test_resnet --image-size 32 --batch-size 4"
-        command = [sys.executable, "-c", PROGRAM, *words.split(), "--workers", f"{workers}", "--epochs", f"{epochs}"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-        started.append(process)
-        deadline = time.monotonic() + 300
-        while not (out / CHECKPOINT).exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.05)
-        return process, command
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
+def training(tmp_path: Path, epochs: int, workers: int) -> tuple[Future[Done], int, list[str]]:
+    """Start `zoo train` in a separate process. Return the job, its PID and its words when it has written a checkpoint."""
+    data, out = write_class_folders(tmp_path / "data", per_class=8), tmp_path / "run"
+    model = "--backbone test_resnet --image-size 32 --batch-size 4"
+    words = f"train --data folder:{data} --out {out} {model} --workers {workers} --epochs {epochs}".split()
+    job = start_job(Job(words, SESSION))
+    while not (out / CHECKPOINT).exists():
+        assert not job.done(), job.result()
+        time.sleep(0.01)
+    return job, int((out / LOCK).read_text().split()[0]), words
 
 
 @pytest.mark.slow
-def test_ctrl_c_in_a_real_process_leaves_a_run_that_goes_on(tmp_path: Path, trains: Trains) -> None:
+def test_ctrl_c_in_a_real_process_leaves_a_run_that_goes_on(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    process, command = trains(epochs=400, workers=1)
-    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the loader processes too
-    _, stderr = process.communicate(timeout=300)
-    assert process.returncode == 130, stderr
-    assert "Traceback" not in stderr
-    assert "continue with the same command and --resume" in stderr.splitlines()[-1]
+    job, pid, words = training(tmp_path, epochs=4000, workers=1)
+    os.killpg(pid, signal.SIGINT)  # a terminal sends it to the loader processes too
+    done = job.result()
+    assert done.status == 130, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "continue with the same command and --resume" in done.stderr.splitlines()[-1]
     state = torch.load(out / CHECKPOINT, weights_only=True)
     assert state["batches_done"] > 0
-    torch.save({**state, "batches_done": 400 * 6}, out / CHECKPOINT)  # as if it had nearly finished, so that resuming takes no time
-    resumed = subprocess.run([*command, "--resume"], capture_output=True, text=True, timeout=300, check=False)
-    assert resumed.returncode == 0, resumed.stderr
-    assert "resumed after 2400 of 2400 batches" in resumed.stderr
+    torch.save({**state, "batches_done": 4000 * 6}, out / CHECKPOINT)  # as if it had nearly finished, so that resuming takes no time
+    resumed = run_job(Job([*words, "--resume"]))
+    assert resumed.status == 0, resumed.stderr
+    assert "resumed after 24000 of 24000 batches" in resumed.stderr
     assert load(out).task == "classification"
 
 
 @pytest.mark.slow
-def test_a_loader_process_that_is_killed_ends_in_a_message(trains: Trains) -> None:
-    process, _ = trains(epochs=4000, workers=2)
-    readers = [child for child in psutil.Process(process.pid).children(recursive=True) if not child.children()]
+def test_a_loader_process_that_is_killed_ends_in_a_message(tmp_path: Path) -> None:
+    job, pid, _ = training(tmp_path, epochs=4000, workers=2)
+    readers = [child for child in psutil.Process(pid).children(recursive=True) if not child.children()]
     assert readers, "no loader process"
     for reader in readers:
         if "resource_tracker" not in " ".join(reader.cmdline()):
             reader.kill()
-    _, stderr = process.communicate(timeout=300)
-    assert process.returncode == 1, stderr
-    assert "Traceback" not in stderr
-    assert "zoo: a data loader process was killed" in stderr
+    done = job.result()
+    assert done.status == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "zoo: a data loader process was killed" in done.stderr
