@@ -68,7 +68,7 @@ def test_inductor_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_compiled_model_is_not_compiled_again() -> None:
-    fast = zoo.compile(small_model("classification"), engine="eager")
+    fast = zoo.compile(small_model("classification"), engine="eager", precision="fp32")
     with pytest.raises(InputError, match=r"compiled already \(engine eager, fp32\)"):
         zoo.compile(fast)
 
