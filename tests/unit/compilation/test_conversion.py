@@ -185,7 +185,7 @@ def test_sizes_that_the_trunk_cannot_take_are_refused_and_say_nothing_of_a_graph
     assert fake.converted == ["pictures"] * 2
     with pytest.raises(
         InputError,
-        match=r"resnet20 doesn't support images of 33×40 pixels \(RuntimeError: The size .*\); use sides that are multiples of 32",
+        match=r"resnet8 doesn't support images of 33×40 pixels \(RuntimeError: The size .*\); use sides that are multiples of 32",
     ):
         fast(torch.zeros(1, 3, 33, 40))
 
