@@ -18,7 +18,7 @@ from zoo.cli.flags import Json
 from zoo.errors import InputError, UnknownNameError, ZooError
 
 _SHOWN = 8  # maximum number of settings per run in the table; --json contains all
-_SETTINGS = 24  # minimum width of the settings column, in characters
+_SETTINGS = 24  # minimum width of the settings column, and of the longest words of others that aren't broken, in characters
 _UNFOLDED = 10_000  # width of the table in characters if the output is a file or pipe, large enough that no line is wrapped
 _WHOLE = ("loss", "time")  # columns whose cells are never wrapped
 
@@ -188,11 +188,12 @@ def _print(runs: Sequence[RunSummary], faults: Sequence[str], sort: str | None) 
     if settings:
         columns["settings"] = [_settings(run, settings) for run in runs]
     table = Table(box=SIMPLE_HEAD)
-    for title in columns:
-        least, whole = _SETTINGS if title == "settings" else None, title in _WHOLE
+    for title, cells in columns.items():
+        longest = max(len(word) for cell in (title, *cells) for word in cell.split())
+        least, whole = _SETTINGS if title == "settings" else min(longest, _SETTINGS), title in _WHOLE
         table.add_column(title, overflow="fold", no_wrap=whole, justify="right" if whole else "left", min_width=least)
-    for cells in zip(*columns.values(), strict=True):
-        table.add_row(*cells)
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
     if same:
         console.print(", ".join(same))
     console.print(table)

@@ -27,6 +27,8 @@ _OTHERS = re.compile(
     r"|h5|hdf5|parquet|arrow|lst|list|idx|rec|bin|pth?|ckpt|safetensors|onnx|zip|tar|gz|tgz|bz2|xz|7z|rar|cache|lock|part|tmp|bak|url|lnk)",
     re.IGNORECASE,
 )
+# raw files of cameras, which have the structure of TIFFs or other containers, and a small preview as their first image
+_RAW = re.compile(r".*\.(cr[23w]|nef|nrw|arw|sr[2fw]|dng|orf|rw[2l]|raf|pef|3fr|iiq|x3f|dcr|kdc|mrw|erf|mef|mos)", re.IGNORECASE)
 _START = 64  # bytes that show the format of an image
 
 
@@ -35,7 +37,7 @@ def is_picture(path: Path | str) -> bool:
     name = os.path.basename(path)
     if name.lower().endswith(decoding.SUFFIXES) and not name.startswith("."):
         return True
-    if is_other_name(name):
+    if is_other_name(name) or _RAW.fullmatch(name):
         return False
     try:
         with open(path, "rb") as file:

@@ -11,6 +11,7 @@ from typing import cast
 from urllib.parse import unquote
 
 from zoo.data.dataset import Dataset, OnError, Record, from_sequence
+from zoo.data.foreign import foreign_format
 from zoo.data.links import RULES
 from zoo.data.names import nfc
 from zoo.errors import DataError, Fault, InputError, UnknownNameError, UnrecognisedError
@@ -239,8 +240,8 @@ def recognise(ref: DataRef, schemes: Registry[Scheme], task: str, say: Callable[
     path = ref.existing("folder or file")
     found = matches(path, schemes)
     if not found:
-        known = f"Specify the format as scheme:path, with one of: {', '.join(schemes)}"
-        raise UnrecognisedError(f"data {ref.text!r}: no data format of the task {task} was recognised in {path}. {known}", path)
+        known = f"{foreign_format(path)} Specify the format as scheme:path, with one of: {', '.join(schemes)}"
+        raise UnrecognisedError(f"data {ref.text!r}: no data format of the task {task} was recognised in {path}.{known}", path)
     if len(found) > 1:
         reasons = "; ".join(f"{name}: ({reason})" for name, reason in found.items())
         raise InputError(f"data {ref.text!r} matches several formats: {reasons}. Specify the format as scheme:path")

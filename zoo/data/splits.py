@@ -13,10 +13,13 @@ from zoo.data.formats import DataRef, escaped_value
 from zoo.data.names import nfc
 from zoo.data.voc.parsing import is_annotation_file
 from zoo.errors import DataError, InputError, MixedSplitsError
+from zoo.system.wording import counted
 
-# train, Training, training_set, train2017; val, valid, validation, dev, eval; test, Testing, test_set
+# train, Training, training_set, train2017, seg_train, images_train; val, valid, validation, dev, eval; test, Testing, test_set
 _KINDS = {"train": "train(ing)?", "val": "val(id(ation)?)?|minival|dev(elopment)?|eval(uation)?", "test": "test(ing)?"}
-_SPLITS = {kind: re.compile(rf"({names})([ _-]?(set|data|split|images|imgs))?(\d{{4}})?", re.IGNORECASE) for kind, names in _KINDS.items()}
+_BEFORE, _AFTER = r"((seg|images?|imgs?|data(set)?)[ _-])?", r"([ _-]?(set|data|split|images|imgs))?(\d{4})?"
+_SPLITS = {kind: re.compile(f"{_BEFORE}({names}){_AFTER}", re.IGNORECASE) for kind, names in _KINDS.items()}
+_PICTURES, _MASKS = (re.compile(names, re.IGNORECASE) for names in (r"images?|imgs?|jpegimages", r"(.*[ _-])?(masks?|segmentations?)"))
 _NO_CLASS = re.compile(r"images?|imgs?|jpegimages|annotations?|labels?|label_?txt.*", re.IGNORECASE)
 _ANNOTATIONS = re.compile(r"annotations?|labels?|label_?txt.*", re.IGNORECASE)
 _COCO = re.compile(r"(instances.*|_annotations\.coco)\.json", re.IGNORECASE)
@@ -89,10 +92,12 @@ def has_pictures(folders: Folders, folder: Path) -> bool:
 def recognise_folders(path: Path) -> str | None:
     """Return why a folder is recognised as a folder of image folders; None if it isn't, or if its images have annotation files."""
     folders = Folders(path)
-    found = [folder for folder in folders.subfolders(path) if not _NO_CLASS.fullmatch(folder.name)]
+    names = [folder.name for folder in folders.subfolders(path)]
+    pictures = any(map(_PICTURES.fullmatch, names))  # beside them, "masks" isn't a class
+    found = [path / name for name in names if not _NO_CLASS.fullmatch(name) and not (pictures and _MASKS.fullmatch(name))]
     if annotation_file(path) is not None or not any(has_pictures(folders, folder) for folder in found[:3]):
         return None
-    return f"it contains {len(found)} folders with images"
+    return f"it contains {counted(len(found), 'folder')} with images"
 
 
 def annotation_file(path: Path) -> Path | None:

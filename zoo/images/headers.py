@@ -164,6 +164,10 @@ def _tiff(data: bytes, whole: bool) -> Header:
     depth, samples, extra = tags.get(tiff.DEPTH, 1), tags.get(tiff.SAMPLES, 1), tags.get(tiff.EXTRA_SAMPLES)
     width, height, turned = tags[tiff.WIDTH], tags[tiff.HEIGHT], tags.get(tiff.ORIENTATION, 1)
     turned, kind, deep = turned if 1 <= turned <= 8 else 1, tags.get(tiff.PHOTOMETRIC, 1), depth == 16
+    if tags.get(tiff.SUBFILE, 0) & 1 or kind in tiff.RAW or data.startswith(b"CR\2", 8):
+        raise _unreadable("is a camera's raw file, or another TIFF whose first image is a small copy. Develop it, or convert it to JPEG")
+    if kind in tiff.LAB:
+        raise _unreadable("is a TIFF in CIELAB colours. Save it as RGB")
     if depth > 16 or tags.get(tiff.SAMPLE_FORMAT) == 3:
         raise _unreadable(f"is a TIFF with {depth} bits per sample; expected 8 or 16. Scale the samples and save it as PNG")
     if deep and kind not in (0, 1, 2, 3) and samples > 1:

@@ -99,6 +99,8 @@ def test_in_a_pipe_no_line_is_folded_and_in_a_narrow_terminal_settings_are_reada
     lines = printed(capsys, "runs", runs)[1].splitlines()
     assert max(len(line) for line in lines) <= 80
     assert any("weight_decay 0" in line for line in lines)
+    words = {word for line in lines for word in line.split()}
+    assert {"first", "deeper/second", "2/2", "unfinished", "best", "2.0000", "(epoch", "0.1250"} <= words
 
 
 def test_json_and_order(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -196,8 +196,8 @@ def test_images_of_any_name_are_read_and_others_are_counted(tmp_path: Path, read
     names = ["a.jfif", "b.JPE", "c", "d.0001", "e.jpg_large", "f.JPG"]
     for name in names:
         (top / name).write_bytes(image)
-    for name in ("g.psd", "h.mp4", "i"):
-        (top / name).write_bytes(b"no image")
+    for name in ("g.CR2", "h.mp4", "i"):
+        (top / name).write_bytes(b"II*\0" if name == "g.CR2" else b"no image")
     (top / "notes.txt").write_text("not said\n")
     said: list[str] = []
     dataset = zoo.open_data(data, READERS[reader][0], say=said.append)
@@ -205,7 +205,7 @@ def test_images_of_any_name_are_read_and_others_are_counted(tmp_path: Path, read
     assert all(record.load().image.shape == (8, 8, 3) for record in dataset.records)
     prefix = f"data {data}: files that aren't images in a supported format, passed over: 3, "
     assert [line for line in said if line.startswith(prefix)] == [
-        prefix + ", ".join((top / name).relative_to(tmp_path / "set").as_posix() for name in ("g.psd", "h.mp4", "i"))
+        prefix + ", ".join((top / name).relative_to(tmp_path / "set").as_posix() for name in ("g.CR2", "h.mp4", "i"))
     ]
 
 
@@ -218,12 +218,14 @@ def test_what_counts_as_an_image(tmp_path: Path) -> None:
         ("e", b"\xff\xd8\xff\xe0", True),
         ("f", b"P7", False),
         ("g", b"", False),
+        ("h.scan", b"II*\0", True),
+        ("h.NEF", b"II*\0", False),  # a camera's raw file
     ):
         (tmp_path / name).write_bytes(content)
         assert is_picture(tmp_path / name) is expected, name
     assert not is_picture(tmp_path / "missing")
     os.mkfifo(tmp_path / "pipe")  # opening it would block
-    assert Folders(tmp_path).pictures(tmp_path) == [tmp_path / "a.png", tmp_path / "b.HEIC", tmp_path / "e"]
+    assert Folders(tmp_path).pictures(tmp_path) == [tmp_path / "a.png", tmp_path / "b.HEIC", tmp_path / "e", tmp_path / "h.scan"]
 
 
 def test_a_folder_that_can_not_be_listed_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,10 +29,23 @@ def write_classes(root: Path, *names: str, count: int = 2) -> Path:
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        *((name, "train") for name in ("train", "Train", "TRAINING", "training_set", "train-data", "Training Set", "train2017")),
+        *(
+            (name, "train")
+            for name in (
+                "train",
+                "Train",
+                "TRAINING",
+                "training_set",
+                "train-data",
+                "Training Set",
+                "train2017",
+                "seg_train",
+                "images-train",
+            )
+        ),
         *((name, "val") for name in ("val", "valid", "Validation", "validation_set", "dev", "eval", "val2017", "minival")),
         *((name, "test") for name in ("test", "Test", "testing", "test_set", "test_images")),
-        *((name, None) for name in ("cat", "trains", "contest", "value", "device", "train_dog", "protest")),
+        *((name, None) for name in ("cat", "trains", "bullet_train", "contest", "value", "device", "train_dog", "protest")),
     ],
 )
 def test_names_of_splits(name: str, kind: str | None) -> None:
@@ -165,3 +178,40 @@ def test_texts_beside_images_of_classes_are_no_annotations(tmp_path: Path) -> No
     said: list[str] = []
     assert len(zoo.open_data(str(tmp_path), "classification", say=said.append)) == 4
     assert said == [f"data {tmp_path}: recognised as folder, because it contains 2 folders with images"]
+
+
+def test_masks_beside_images_are_no_class(tmp_path: Path) -> None:
+    for name in ("images", "Masks"):
+        write_picture(tmp_path / "segmented" / name / "0.png", picture((90, 0, 0)))
+        write_picture(tmp_path / "worn" / name.replace("images", "none") / "0.png", picture((90, 0, 0)))
+    with pytest.raises(InputError, match="no data format of the task classification was recognised"):
+        zoo.open_data(str(tmp_path / "segmented"), "classification")
+    assert zoo.open_data(str(tmp_path / "worn"), "classification").classes == ("Masks", "none")
+
+
+FOREIGN = {
+    "labelme": ("images/0.json", '{"version": "5.0", "flags": {}, "shapes": [{"label": "cat"}], "imagePath": "0.png"}'),
+    "VGG Image Annotator": ("via.json", '{"0.png1": {"filename": "0.png", "regions": [{"region_attributes": {}}]}}'),
+    "Label Studio's own format": ("out.json", '[{"id": 1, "annotations": [{"result": [{"from_name": "label"}]}]}]'),
+    "CreateML": ("_annotations.createml.json", '[{"image": "0.png", "annotations": [{"label": "a", "coordinates": {"x": 1}}]}]'),
+    "Supervisely": ("ann/0.png.json", '{"objects": [{"classTitle": "cat"}]}'),
+    "CVAT's own format": ("annotations.xml", '<?xml version="1.0"?><annotations><version>1.1</version><image name="0.png"/></annotations>'),
+    "TensorFlow's records": ("train.tfrecord", "x"),
+}
+
+
+@pytest.mark.parametrize("tool", FOREIGN)
+@pytest.mark.parametrize("task", ["classification", "detection"])
+def test_formats_of_tools_that_are_not_read_are_named(tmp_path: Path, task: str, tool: str) -> None:
+    file, content = FOREIGN[tool]
+    write_picture(tmp_path / "images" / "0.png", picture((90, 0, 0)))
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text(content)
+    named = rf"are those of {tool} \({file}\): export them as COCO, VOC or YOLO. Specify"
+    with pytest.raises(InputError, match=named):
+        zoo.open_data(str(tmp_path), task)
+    with pytest.raises(InputError, match=rf"are those of {tool} \(it\): export"):
+        zoo.open_data(str(tmp_path / file), task)
+    if tool.startswith("CVAT"):
+        with pytest.raises(DataError, match="It is CVAT's own format: export it as PASCAL VOC"):
+            zoo.open_data(f"voc:{tmp_path}", "detection")

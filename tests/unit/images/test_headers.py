@@ -21,7 +21,7 @@ TIFF_HEAD = b"II*\0" + struct.pack("<I", 8)
 
 
 def tiff(**tags: int) -> bytes:
-    numbers = {"width": 256, "height": 257, "depth": 258, "samples": 277}
+    numbers = {"subfile": 254, "width": 256, "height": 257, "depth": 258, "kind": 262, "samples": 277}
     entries = b"".join(struct.pack("<HHIHH", numbers[name], 3, 1, value, 0) for name, value in tags.items())
     return TIFF_HEAD + struct.pack("<H", len(tags)) + entries
 
@@ -42,6 +42,12 @@ def tiff(**tags: int) -> bytes:
         (b"\0\0\0\x0cjP  \r\n\x87\n", "is cut short: its header ends early"),
         (b"\xff\x4f\xff\x51" + bytes(36) + b"\0\3\7" + b"\xff\xd9", "is damaged: its header declares a size of 0×0"),
         (b"%PDF-1.7", "is a PDF"),
+        (
+            tiff(subfile=1, width=160, height=120, depth=8, samples=3),
+            "is a camera's raw file, or another TIFF whose first image is a small",
+        ),
+        (tiff(width=160, height=120, depth=16, kind=32803), "is a camera's raw file"),
+        (b"II*\0" + struct.pack("<I", 16) + b"CR\2\0" + bytes(4) + tiff(width=160, height=120)[8:], "is a camera's raw file"),
         (b"hello, world", r"is text \('hello, world'…\)"),
         ("Grüße".encode(), "is of an unknown format"),
         (b"\x01\x02\0\x04", r"is of an unknown format \(it starts with 01 02 00 04\)"),

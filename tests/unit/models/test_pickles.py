@@ -6,6 +6,7 @@ import argparse
 import collections
 import contextlib
 import datetime
+import decimal
 import io
 import os
 import pathlib
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 from torch import nn
 
 from zoo.errors import WeightsError
@@ -206,3 +208,37 @@ def test_a_zip_that_python_can_not_list(tmp_path: Path) -> None:
     (tmp_path / "w.pth").write_bytes(content)
     with contextlib.suppress(WeightsError):  # torch's own reader may read it
         assert list(read_state(tmp_path / "w.pth")) == ["model.conv1.weight"]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"", r"empty \(0 bytes\)"),
+        (b"\n<!DOCTYPE html><html>", "an HTML page \\(a failed download\\?\\)"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+        (save({"a.b": torch.zeros(2)}), "in the format safetensors, so give it the suffix .safetensors"),
+    ],
+)
+def test_files_that_are_no_pickles_are_named(tmp_path: Path, content: bytes, kind: str) -> None:
+    (tmp_path / "w.pth").write_bytes(content)
+    with pytest.raises(WeightsError, match=rf"w\.pth: the file is {kind}.*; expected a file of torch.save"):
+        read_state(tmp_path / "w.pth")
+
+
+def test_a_pickle_named_safetensors(tmp_path: Path) -> None:
+    torch.save({"a.b": torch.zeros(2)}, tmp_path / "w.safetensors")
+    with pytest.raises(WeightsError, match=r"it was written by torch.save, so give it the suffix .pth"):
+        read_state(tmp_path / "w.safetensors")
+
+
+def test_lists_of_tensors_are_read(tmp_path: Path) -> None:
+    mean = [torch.ones(2)]
+    torch.save({"model": {"a.b": torch.zeros(2)}, "ema": {"shadow_params": mean, "again": mean}}, tmp_path / "w.pth")
+    assert list(read_state(tmp_path / "w.pth")) == ["model.a.b", "ema.shadow_params.0"]
+
+
+def test_names_in_pickles_of_protocol_4(tmp_path: Path) -> None:
+    content = {"a.b": np.zeros(2), "c.d": np.zeros(2, "f4"), "when": argparse.Namespace(by=decimal.Decimal(1))}
+    (tmp_path / "w.pth").write_bytes(pickle.dumps(content, 4))
+    with pytest.raises(WeightsError, match=r"because they can run code: decimal.Decimal under the key 'by'\. Save"):
+        read_state(tmp_path / "w.pth")

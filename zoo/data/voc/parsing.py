@@ -39,7 +39,8 @@ def parse(data: bytes) -> Element:
     for element in tree.iter():
         element.tag = element.tag.rpartition("}")[2].lower()
     if tree.tag != "annotation" and all(tree.find(tag) is None for tag in ("filename", "size", "object")):
-        raise Flaw(f"the root element is <{tree.tag[:40]}>; expected VOC's <annotation>")
+        cvat = ". It is CVAT's own format: export it as PASCAL VOC" if tree.tag == "annotations" and tree.find("image") is not None else ""
+        raise Flaw(f"the root element is <{tree.tag[:40]}>; expected VOC's <annotation>{cvat}")
     return tree
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -35,7 +36,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
         try:
             return dict(load_file(path))
         except (SafetensorError, OSError) as error:
-            raise WeightsError(f"weights {path}: the file is not a readable safetensors file ({error})") from error
+            hint = "; it was written by torch.save, so give it the suffix .pth" if zipfile.is_zipfile(path) else ""
+            raise WeightsError(f"weights {path}: the file is not a readable safetensors file ({error}){hint}") from error
     if suffix == dlib_file.SUFFIX:
         return dlib_file.read_dlib(path)
     if suffix not in _PICKLES:

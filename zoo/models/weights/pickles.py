@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import WeightsError
+from zoo.images.unsupported import describe
 
 
 class _Inert:
@@ -117,6 +118,8 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
             warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)  # the error raised below is clearer
             return dict(_tensors(torch.load(path, map_location="cpu", weights_only=True), "", set()))
     except Exception as error:  # for damaged files, torch's unpickler raises errors of any class
+        if kind := _other_kind(path):
+            raise WeightsError(f"weights {path}: the file is {kind}; expected a file of torch.save") from error
         objects = _foreign_objects(path)
         if not objects:
             reason = match[1] or match[2] if (match := _REASON.search(str(error))) else type(error).__name__
@@ -132,6 +135,17 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
+def _other_kind(path: Path) -> str:
+    """Return what a file is that isn't a pickle at all, such as the page of a failed download; "" if it may be one."""
+    with path.open("rb") as stream:
+        start = stream.read(512)
+    if not start:
+        return "empty (0 bytes)"
+    if start[8:10] == b'{"' and int.from_bytes(start[:8], "little") < path.stat().st_size:
+        return "in the format safetensors, so give it the suffix .safetensors"
+    return describe(start) if start.lstrip().startswith((b"<", b"version https://git-lfs")) else ""
+
+
 def _is_torchscript(path: Path) -> bool:
     with contextlib.suppress(Exception), zipfile.ZipFile(path) as parts:  # for damaged files, zipfile raises errors of any class
         return any(name.endswith("/constants.pkl") for name in parts.namelist())
@@ -139,11 +153,11 @@ def _is_torchscript(path: Path) -> bool:
 
 
 def _tensors(content: Any, prefix: str, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors in nested dictionaries with their joined keys. A dictionary that occurs several times is searched once."""
-    if not isinstance(content, Mapping) or id(content) in seen:
+    """Yield the tensors in nested dictionaries, and in lists inside them, with their joined keys; each of these is searched once."""
+    if id(content) in seen or not (isinstance(content, Mapping) or (prefix and isinstance(content, list | tuple))):
         return
     seen.add(id(content))
-    for key, value in content.items():
+    for key, value in content.items() if isinstance(content, Mapping) else enumerate(content):
         if isinstance(value, _Array):
             value = value.tensor()
         if isinstance(value, Tensor):
@@ -177,6 +191,7 @@ def _globals(stream: BinaryIO) -> Iterator[tuple[str, str]]:
         texts: deque[str] = deque([""] * 3, maxlen=3)
         memo: dict[int, str] = {}
         is_text = False
+        memoized = 0
         for code, value, _ in pickletools.genops(stream):
             if code.name == "GLOBAL":
                 module, name = str(value).split(" ", 1)
@@ -188,6 +203,10 @@ def _globals(stream: BinaryIO) -> Iterator[tuple[str, str]]:
                 yield f"{texts[-2]}.{texts[-1]}", texts[-3]
             elif code.name in ("PUT", "BINPUT", "LONG_BINPUT") and is_text:
                 memo[int(value or 0)] = texts[-1]
+            elif code.name == "MEMOIZE":
+                if is_text:
+                    memo[memoized] = texts[-1]
+                memoized += 1
             elif code.name in ("GET", "BINGET", "LONG_BINGET") and value in memo:
                 texts.append(memo[value])
             is_text = isinstance(value, str) and code.name != "GLOBAL"
