@@ -31,6 +31,10 @@ KEEPING = [_where_installed(name) for name in ("openvino", "onnxruntime")]  # co
 _PREPROCESS = partial(Preprocess, policy="crop", size_hw=(32, 32), crop_pct=1.0)
 BACKBONES.add("resnet8", BackboneDefinition("resnet8", "CIFAR ResNet", partial(CifarResNet, 8), _PREPROCESS))
 
+KINDS = {"species": "classification", "health": "classification", "parts": "detection", "who": "face"}
+CLASSES = {"species": ["cat", "dog"], "health": ["ill", "well", "unknown"], "parts": ["ear", "tail"]}
+SHARING = ("species", "health", "parts")  # the heads of the first pass
+
 
 @cache
 def small_model(task: str, seed: int = 4) -> Model:
@@ -49,6 +53,33 @@ def small_model(task: str, seed: int = 4) -> Model:
             module.running_mean.normal_(0, 0.1)  # type: ignore[union-attr]
             module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
     return model.eval()
+
+
+def small_joint(*heads: str, **options: Any) -> Model:
+    """Return a model with these heads of `KINDS`, by default all. Those named in `SHARING` share a pass through the backbone."""
+    torch.manual_seed(0)
+    return zoo.build(
+        "test_resnet", {name: KINDS[name] for name in heads or KINDS}, classes={name: CLASSES.get(name) for name in heads or KINDS},
+        score_threshold=0.0, fpn_channels=16, representation_size=16, proposals=20, pre_nms_proposals=20,
+        **({"image_size": {"parts": 64, "who": 32}, "embedding_size": 8} if not heads or "who" in heads else {"image_size": 64}), **options,
+    )  # fmt: skip
+
+
+def photos() -> list[torch.Tensor]:
+    """Return images of two sizes."""
+    generator = torch.Generator().manual_seed(1)
+    return [torch.rand(3, height, width, generator=generator) for height, width in ((60, 90), (100, 50))]
+
+
+def check_same(wanted: dict[str, Any], found: dict[str, Any]) -> None:
+    """Check that the predictions of a model with several heads equal those of another up to rounding."""
+    assert [*found] == [*wanted]
+    for name, answer in wanted.items():
+        for want, have in zip(answer, found[name], strict=True):
+            for key in want if isinstance(want, dict) else ():
+                torch.testing.assert_close(have[key], want[key], atol=1e-4, rtol=1e-4)
+            if isinstance(want, torch.Tensor):
+                torch.testing.assert_close(have, want, atol=1e-5, rtol=1e-4)
 
 
 @pytest.fixture

@@ -10,14 +10,16 @@ import pytest
 import torch
 
 import zoo
-from tests.engines import INSTALLED, KEEPING, small_model
+from tests.engines import INSTALLED, KEEPING, photos, small_joint, small_model
+from tests.engines import check_same as check_same_heads
 from tests.forking import Job, run_job
 from tests.pictures import write_picture
 from zoo.compilation.conversion import Conversion
 from zoo.engines import ENGINES, Judge
 from zoo.errors import InputError
 from zoo.images.preprocess import as_float
-from zoo.models.compiled import PICTURES, Compiled
+from zoo.models.compiled import Compiled
+from zoo.models.networks import PICTURES
 from zoo.task.contract import get_task
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
@@ -228,3 +230,15 @@ def test_what_a_judge_of_a_detector_sees_resembles_eager(engine: str, tmp_path: 
     conversion.started(PICTURES, None)
     assert len(seen) > 1
     assert min(seen) > 0.9
+
+
+@pytest.mark.parametrize("engine", [*INSTALLED, "eager"])
+def test_every_engine_computes_models_with_several_heads(engine: str, tmp_path: Path) -> None:
+    for number in range(2):
+        write_picture(tmp_path / "pictures" / f"{number}.png", np.random.default_rng(number).integers(0, 256, (64, 80, 3), dtype=np.uint8))
+    model = small_joint()
+    fast = zoo.compile(model, engine, "fp32", data=tmp_path / "pictures")
+    assert all(agreement.relative_error < 1e-4 for agreement in fast.making.agreement.values())
+    loaded = zoo.load(zoo.save(fast, tmp_path / "saved"))
+    for each in (fast, loaded):
+        check_same_heads(model(photos()), each(photos()))

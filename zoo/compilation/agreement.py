@@ -24,7 +24,10 @@ class DisagreementError(ZooError):
 
 
 def compare(model: Model, compiled: Compiled, batches: Iterable[ImageBatch], task: Task) -> Agreement:
-    """Return the agreement, without scores, of a compiled model with the original model, in float32 and evaluation mode on the CPU."""
+    """Return the agreement, without scores, of a compiled model with the original model, in float32 and evaluation mode on the CPU.
+
+    Both models have one head; of models with several heads, views are compared.
+    """
     pictures, error, same, answers = 0, 0.0, 0.0, 0.0
     with torch.no_grad():
         for batch in batches:
@@ -39,8 +42,11 @@ def compare(model: Model, compiled: Compiled, batches: Iterable[ImageBatch], tas
     return Agreement(pictures, error, None if answers == 0 else same / answers)
 
 
-def check(agreement: Agreement, making: Making, task: Task) -> None:
-    """Raise a `DisagreementError` with the differences and the remedy if a compiled model disagrees with the original model."""
+def check(agreement: Agreement, making: Making, task: Task, head: str | None = None) -> None:
+    """Raise a `DisagreementError` with the differences and the remedy if a compiled model disagrees with the original model.
+
+    `head` is the name of the compared head in the message; None if it is the only head.
+    """
     faults = []
     if not agreement.relative_error <= _ERRORS[making.precision]:  # true for NaN as well
         faults.append(f"outputs are off by {agreement.relative_error:.2g} of the largest value (at most {_ERRORS[making.precision]:g})")
@@ -51,8 +57,9 @@ def check(agreement: Agreement, making: Making, task: Task) -> None:
         if (lost if making.precision == "int8" else abs(lost)) > allowed:
             faults.append(f"{agreement.score} is {agreement.compiled:.4f} instead of {agreement.eager:.4f} (at most {allowed:g} apart)")
     if faults:
+        what = "the model" if head is None else f"the head {head!r} of the model"
         raise DisagreementError(
-            f"the model compiled with engine {making.engine}, {making.precision}, disagrees with eager float32 on "
+            f"{what} compiled with engine {making.engine}, {making.precision}, disagrees with eager float32 on "
             f"{agreement.pictures} images: {'; '.join(faults)}. Use another precision (fp32), or engine='eager'"
         )
 

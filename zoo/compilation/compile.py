@@ -36,6 +36,9 @@ def compile(
     Before it is returned, the compiled model is compared with the original model in eager float32. Its attribute `making.agreement`
     contains the results of the comparison.
 
+    For a model with several heads, the graph of a pass computes the backbone once and the tensors of all heads of the pass, even if a call
+    chooses only some of them (`tasks=`). Each head is compared and scored, and `making.agreement` is a dict from head name.
+
     Args:
         model: original model, which is not changed.
         engine: name of the engine, one of `zoo.list_engines()`, or "auto" for the fastest installed engine on this machine. The engines are
@@ -43,7 +46,8 @@ def compile(
         precision: numeric precision: "fp32", "bf16", "int8" (which requires `data`), or "auto". "auto" selects bf16 if the processor
             supports it and the predictions agree, otherwise fp32.
         data: images for the comparison, and for calibration of int8: a dataset string, a path or samples. If they have ground truth, the
-            scores are compared as well. None to use a few built-in images.
+            scores are compared as well. None to use a few built-in images. For a model with several heads, a mapping from head name, as in
+            `zoo.evaluate`, or one source for all heads. A head without data uses the images of a head that shares its pass.
         on_error: "raise", or "skip" to skip images that can't be read and annotations that are invalid.
         batch_size: batch size of the measurements for "auto"; None to choose it by the image size.
         tune_seconds: time limit in seconds for the measurements for "auto".
@@ -53,7 +57,7 @@ def compile(
     Raises:
         InputError: the engine isn't installed or can't run the model, int8 was requested without data, or the model is already compiled.
         UnknownNameError: the engine is unknown.
-        DisagreementError: the predictions of the compiled model differ too much from those of the original model.
+        DisagreementError: the predictions of the compiled model, or of one of its heads, differ too much from those of the original model.
 
     Example:
         >>> import zoo
@@ -89,7 +93,7 @@ def compile(
             raise
         say(f"{error}; falling back to fp32")
         compiled = source.compiled(chosen, "fp32")
-    say(f"engine {engine}, {compiled.precision}: {compiled.making.agreement}")
+    say(f"engine {engine}, {compiled.precision}: {compiled.making}")
     return compiled
 
 
@@ -113,6 +117,10 @@ def export(
     to `preprocess` in model.json. Normalisation is part of the graph, and the batch size is dynamic. The outputs are logits or embeddings.
     For a detector, they are pyramid levels, objectness and deltas; the second stage of the detector is a separate graph, `boxes`.
     `zoo.load` reassembles the graphs into a model.
+
+    For a model with several heads, there is one graph for each pass through the backbone (`pictures`, `pictures-2`, …). Its entry "outputs"
+    in model.json lists the positions of the outputs of each head. The names of further graphs and of the files with class names contain the
+    name of the head: `parts-boxes`, `labels-parts.txt`.
 
     Args:
         model: original model, not a compiled one.

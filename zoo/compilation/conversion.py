@@ -1,10 +1,10 @@
 """Conversion of a model's networks for an engine, at first use or from the cache.
 
-There is one graph for images of the model's own size, and one graph for images of any other size. Detectors have only the latter, since
-their images vary in size. A graph for any size contains only those branches of the code that were executed at the size of the export.
-torch.export guards the branches, other formats don't. Therefore, the graph is tested in float32 at other sizes. If its outputs differ from
-those of the original model, images of other sizes run in eager. Engines that run modules without conversion recompile when a branch
-changes, and need no test.
+A pass through the backbone has one graph for images of its own size, and one graph for images of any other size. That of a detector has
+only the latter, since its images vary in size. A graph for any size contains only those branches of the code that were executed at the size
+of the export. torch.export guards the branches, other formats don't. Therefore, the graph is tested in float32 at other sizes. If its
+outputs differ from those of the original model, images of other sizes run in eager. Engines that run modules without conversion recompile
+when a branch changes, and need no test.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ from zoo.compilation.agreement import relative_error
 from zoo.data.fingerprint import file_fingerprint
 from zoo.engines import ENGINES, Engine, Judge, Network, Runner, Tensors, one_reason, or_else
 from zoo.errors import InputError
-from zoo.models.compiled import PICTURES, SizeHW
+from zoo.models.compiled import SizeHW
 from zoo.models.model import Model
+from zoo.models.networks import FirstNetwork, first_networks, further_networks
+from zoo.models.passes import Pass
 from zoo.system.cache import LIMIT_BYTES, cache_folder, mark_used, shrink
 from zoo.system.files import write_text
 from zoo.system.precision import EnginePrecision
@@ -53,21 +55,38 @@ class Conversion:
     precision: EnginePrecision
     threads: int
     samples: dict[str, list[Tensors]] = field(default_factory=dict)  # inputs for calibration, by network name
-    judge: Callable[[str], Judge] | None = None  # returns the scorer of a network's candidates; None to quantise all layers
+    judge: Callable[[str], Judge | None] | None = None  # returns the scorer of a network's candidates; None to quantise all layers
     say: Callable[[str], None] = lambda text: None
     replaced: Mapping[str, Runner] = field(default_factory=dict)  # runners that replace those of the engine, by network name
     refused: dict[str, InputError] = field(default_factory=dict)  # errors of networks that the engine can't run, by network name
     taken: set[SizeHW] = field(default_factory=set)  # supported sizes of a model that doesn't support every size
+    first: dict[str, FirstNetwork] = field(default_factory=dict)  # networks of the passes, made at first use
 
-    def made_for(self, size_hw: SizeHW) -> SizeHW | None:
-        """Return `size_hw` if it is the model's own image size; None if the graph for any size must be used.
+    @cached_property
+    def passes(self) -> dict[str, Pass]:
+        """The passes of the model by the names of their networks."""
+        return first_networks(self.model.config)
+
+    def outputs(self, name: str) -> Mapping[str, Sequence[int]]:
+        """Return the positions of each head's tensors among the outputs of a pass; empty for a model with one head."""
+        return self._first(name).outputs
+
+    def _first(self, name: str) -> FirstNetwork:
+        if name not in self.first:
+            example = torch.zeros(1, 3, *(self._own_hw(name) or _example_hw(self.model)))
+            self.first[name] = FirstNetwork(self.model, self.passes[name], example)
+        return self.first[name]
+
+    def made_for(self, name: str, size_hw: SizeHW) -> SizeHW | None:
+        """Return `size_hw` if it is a pass's own image size; None if the graph for any size must be used.
 
         Raise an `InputError` if the original model doesn't support this size. An engine might nevertheless return outputs; for example,
         some engines add maps of one and two rows.
         """
-        if size_hw == self._own_hw:
+        if size_hw == self._own_hw(name):
             return size_hw
-        if self._is_selective and size_hw not in self.taken:
+        # every backbone supports the sizes of padded images
+        if not self.passes[name].preprocess.pads and self._is_selective and size_hw not in self.taken:
             try:
                 self.model.levels(torch.zeros(1, 3, *size_hw))
             except RuntimeError as error:
@@ -81,8 +100,6 @@ class Conversion:
     @cached_property
     def _is_selective(self) -> bool:
         """Whether the backbone rejects some image sizes. Tested with sizes that give feature maps of odd and even size at every level."""
-        if self.model.preprocess.pads:  # every backbone supports the sizes of padded images
-            return False
         try:
             for _, *shape in _other_shapes(*_example_hw(self.model), False):
                 self.model.levels(torch.zeros(1, *shape))
@@ -90,9 +107,10 @@ class Conversion:
             return True
         return False
 
-    @property
-    def _own_hw(self) -> SizeHW | None:
-        return None if self.model.preprocess.pads else self.model.preprocess.size_hw
+    def _own_hw(self, name: str) -> SizeHW | None:
+        """Return the image size of a pass; None if images vary in size, or for a network whose input isn't images."""
+        way = self.passes.get(name)
+        return None if way is None or way.preprocess.pads else way.preprocess.size_hw
 
     def runner(self, name: str, size_hw: SizeHW | None) -> Runner:
         """Return the runner of a network. If the engine can't run the network, or fails on some inputs, the runner uses eager."""
@@ -123,15 +141,17 @@ class Conversion:
             return self.engine.start(made, self.precision, self.threads)
 
     def write(self, folder: Path) -> list[dict[str, Any]]:
-        """Write the networks to a folder (the first only for the model's own size, if it has one). Return their entries for model.json."""
+        """Write the networks to a folder (those of passes only for their own size, if any). Return their entries for model.json."""
         written = []
-        for name in (PICTURES, *self.model.head.networks()):
-            size_hw = self._own_hw if name == PICTURES else None
+        for name in (*self.passes, *further_networks(self.model)):
+            size_hw = self._own_hw(name)
             file = f"{name}{self.engine.suffix}"
             self.engine.write(self._converted(name, size_hw), folder / file)
-            if name == PICTURES and size_hw is None and not self.engine.converts:  # others are tested when converted
+            if name in self.passes and size_hw is None and not self.engine.converts:  # others are tested when converted
                 self._check_sizes(self._network(name, None), self.engine.read(folder / file))
-            written.append({"name": name, "file": file, "size_hw": size_hw and list(size_hw)})
+            entry: dict[str, Any] = {"name": name, "file": file, "size_hw": size_hw and list(size_hw)}
+            outputs = self.outputs(name) if name in self.passes else {}
+            written.append({**entry, **({"outputs": {head: list(places) for head, places in outputs.items()}} if outputs else {})})
         return written
 
     def _converted(self, name: str, size_hw: SizeHW | None) -> Any:
@@ -143,7 +163,7 @@ class Conversion:
 
         def convert() -> Any:
             made = self.engine.convert(network)
-            if name == PICTURES and size_hw is None:
+            if name in self.passes and size_hw is None:
                 self._check_sizes(network, made)
             return self.engine.quantise(made, samples, judge) if self.precision == "int8" else made
 
@@ -154,7 +174,7 @@ class Conversion:
         with one_reason(self.engine.name, network):
             runner = self.engine.start(made, "fp32", self.threads)
         height, width = network.example[0].shape[2:]
-        for shape in _other_shapes(height, width, self.model.preprocess.pads):
+        for shape in _other_shapes(height, width, self.passes[network.name].preprocess.pads):
             pixels = torch.rand(shape, generator=torch.Generator().manual_seed(0))
             try:
                 with torch.no_grad():
@@ -171,27 +191,20 @@ class Conversion:
                 )
 
     def _network(self, name: str, size_hw: SizeHW | None) -> Network:
-        if name not in (PICTURES, FEATURES):
-            network = self.model.head.networks()[name].eval()
+        if name not in (*self.passes, FEATURES):
+            network = further_networks(self.model)[name].module.eval()
             return Network(name, network, (torch.zeros(2, *network.row_shape),), ((0,),))
-        module = _Pictures if name == PICTURES else _Pooled
         example = torch.zeros(2, 3, *(size_hw or _example_hw(self.model)))
-        return Network(name, module(self.model), (example,), ((0,) if size_hw else (0, 2, 3),))
+        module = _Pooled(self.model) if name == FEATURES else self._first(name)
+        return Network(name, module, (example,), ((0,) if size_hw else (0, 2, 3),))
 
 
-class _Pictures(nn.Module):
-    """Network of normalisation, backbone and `Head.tensors`. It maps images [B, 3, H, W], float in 0–1, to tensors."""
+class _Pooled(nn.Module):
+    """Network of normalisation, backbone and pooling. It maps images [B, 3, H, W], float in 0–1, to pooled features [B, C]."""
 
     def __init__(self, model: Model) -> None:
         super().__init__()
         self.model = model
-
-    def forward(self, pixels: Tensor) -> Tensors:
-        return self.model.head.tensors(self.model.levels(pixels))
-
-
-class _Pooled(_Pictures):
-    """Network of normalisation, backbone and pooling. It maps images [B, 3, H, W], float in 0–1, to pooled features [B, C]."""
 
     def forward(self, pixels: Tensor) -> Tensors:
         features = self.model.levels(pixels)

@@ -30,6 +30,7 @@ _RUNS = 5
 _LIMIT = 2**20
 
 Choice = tuple[str, EnginePrecision]
+Batches = dict[tuple[str, ...], ImageBatch]  # prepared images by the names of the heads of a pass
 
 
 def quickest(source: Source, precision: AskedPrecision, batch_size: int | None, tune_seconds: float) -> Compiled:
@@ -37,7 +38,8 @@ def quickest(source: Source, precision: AskedPrecision, batch_size: int | None, 
 
     The arguments are those of `zoo.compile`. After `tune_seconds`, no further engine is tried.
     """
-    say, size = source.say, pick_batch_size(batch_size, source.model.preprocess, source.model.device)
+    say, model = source.say, source.model
+    size = min(pick_batch_size(batch_size, way.preprocess, model.device) for way in source.passes.values())
     choices = list(candidates(precision, say))
     path = cache_folder("engines") / f"{_key(source, size, choices)}.json"
     kept = None
@@ -47,7 +49,7 @@ def quickest(source: Source, precision: AskedPrecision, batch_size: int | None, 
     if kept in [*choices, ("eager", "fp32")]:
         with contextlib.suppress(ZooError):  # it doesn't agree on these images: measure again
             compiled = source.compiled(ENGINES[kept[0]](), kept[1])
-            say(f"engine {kept[0]}, {kept[1]} (fastest here in an earlier measurement): {compiled.making.agreement}")
+            say(f"engine {kept[0]}, {kept[1]} (fastest here in an earlier measurement): {compiled.making}")
             return compiled
     best, figures = _race(source, choices, size, tune_seconds)
     with contextlib.suppress(OSError):  # no space or no permission: the next call measures again
@@ -83,9 +85,9 @@ def _race(source: Source, candidates: list[Choice], size: int, tune_seconds: flo
     """Measure candidates until the time limit. Return the fastest compiled model, and the measured times in milliseconds per batch."""
     start, say = time.perf_counter(), source.say
     eager = source.compiled(ENGINES["eager"](), "fp32")
-    batch = _batch(source, size)
+    batches = _batches(source, size)
     best, figures, gain = eager, dict[str, float](), GAIN
-    eager(batch)  # warm-up: the first call allocates memory
+    _milliseconds(eager, batches)  # warm-up: the first call allocates memory
     for engine, precision in candidates:
         label = f"{engine}, {precision}"
         left = tune_seconds - (time.perf_counter() - start)
@@ -97,9 +99,9 @@ def _race(source: Source, candidates: list[Choice], size: int, tune_seconds: flo
         except ZooError as error:
             say(f"engine {label}: {error}")
             continue
-        before, after = _in_turn(eager, compiled, batch, tune_seconds / len(candidates) / 2)
+        before, after = _in_turn(eager, compiled, batches, tune_seconds / len(candidates) / 2)
         figures[label] = after
-        say(f"engine {label}: {after:.0f} ms per batch of {size}, eager {before:.0f} ms; {compiled.making.agreement}")
+        say(f"engine {label}: {after:.0f} ms per batch of {size}, eager {before:.0f} ms; {compiled.making}")
         if before / after > gain:
             best, gain = compiled, before / after
     if best is eager:
@@ -109,32 +111,38 @@ def _race(source: Source, candidates: list[Choice], size: int, tune_seconds: flo
     return best, figures
 
 
-def _batch(source: Source, size: int) -> ImageBatch:
-    """Return a batch of `size` images of the source. If the source has fewer images, they are repeated."""
-    count = min(size, len(source.pictures))
-    first = next(source.batches(count, count))
-    places = [place % count for place in range(size)]
-    sizes, originals = (tuple(all_of[place] for place in places) for all_of in (first.sizes_hw, first.original_sizes_hw))
-    return ImageBatch(first.pixels[places], sizes, originals)
+def _batches(source: Source, size: int) -> Batches:
+    """Return a batch of `size` images for each pass, by the names of its heads. If the source has fewer images, they are repeated."""
+    found = {}
+    for way in source.passes.values():
+        images = source.heads[way.heads[0]]
+        count = min(size, len(images.pictures))
+        first = next(images.batches(count, count))
+        places = [place % count for place in range(size)]
+        sizes, originals = (tuple(all_of[place] for place in places) for all_of in (first.sizes_hw, first.original_sizes_hw))
+        found[way.heads] = ImageBatch(first.pixels[places], sizes, originals)
+    return found
 
 
-def _in_turn(eager: Compiled, compiled: Compiled, batch: ImageBatch, budget_s: float) -> tuple[float, float]:
+def _in_turn(eager: Compiled, compiled: Compiled, batches: Batches, budget_s: float) -> tuple[float, float]:
     """Return the median times of both models in milliseconds, measured in turn, so that other processes slow down both equally."""
-    _milliseconds(compiled, batch)  # warm-up
-    pairs, start = [(_milliseconds(eager, batch), _milliseconds(compiled, batch))], time.perf_counter()
+    _milliseconds(compiled, batches)  # warm-up
+    pairs, start = [(_milliseconds(eager, batches), _milliseconds(compiled, batches))], time.perf_counter()
     while len(pairs) < _RUNS and time.perf_counter() - start < budget_s:
-        pairs.append((_milliseconds(eager, batch), _milliseconds(compiled, batch)))
+        pairs.append((_milliseconds(eager, batches), _milliseconds(compiled, batches)))
     return statistics.median(before for before, _ in pairs), statistics.median(after for _, after in pairs)
 
 
-def _milliseconds(model: Compiled, batch: ImageBatch) -> float:
+def _milliseconds(model: Compiled, batches: Batches) -> float:
     start = time.perf_counter()
-    model(batch)
+    for heads, batch in batches.items():
+        model(batch, tasks=heads)
     return 1000 * (time.perf_counter() - start)
 
 
 def _key(source: Source, size: int, candidates: list[Choice]) -> str:
     """Return the cache key of a selection, which depends on the machine, versions, model, batch size and candidates."""
-    preprocess = asdict(source.model.preprocess)
+    ways = [asdict(way.preprocess) for way in source.passes.values()]
+    preprocess = ways if source.model.is_joint else ways[0]
     content = [cpu_name(), torch.get_num_threads(), versions(), source.fingerprints, size, preprocess, candidates]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]

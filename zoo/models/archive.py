@@ -11,8 +11,8 @@ from typing import Any
 
 from zoo.errors import InputError, WeightsError
 from zoo.models.builder import components, refuse_other_options
-from zoo.models.compiled import load_compiled
 from zoo.models.config import CONTRACT_VERSION, ModelConfig, model_folder, read_description
+from zoo.models.exported import load_compiled
 from zoo.models.heads import by_head, sharing
 from zoo.models.model import Model
 from zoo.models.weights.files import read_state
@@ -31,12 +31,13 @@ def check_place(folder: Path, compiled: bool) -> None:
         raise InputError(
             f"{folder} contains a trainable model; refusing to overwrite it with an exported model; choose another folder (--out)"
         )
-    networks: set[str] = set()  # stems of the network files
+    networks, labels = set[str](), {"labels.txt"}  # stems of the network files, files with class names
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # model.json is damaged: assume no network files
         content = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
         networks = {Path(each["file"]).stem for each in content.get("compiled", {}).get("networks", [])}
+        labels |= {f"labels-{name}.txt" for name in content.get("heads", {})}
     graphs = {path.name for path in folder.iterdir() if path.is_file() and path.stem in networks}
-    refuse_others(folder, {_MARKER, _WEIGHTS, "labels.txt", *graphs})
+    refuse_others(folder, {_MARKER, _WEIGHTS, *labels, *graphs})
 
 
 def save(model: Model, folder: str | Path) -> Path:

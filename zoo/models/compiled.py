@@ -1,30 +1,28 @@
-"""Compiled models, whose networks are run by an engine or loaded from the files of an export. They are used like any other model."""
+"""Compiled models, whose networks are run by an engine. They are used like any other model."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from shutil import copyfile
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from zoo.data.fingerprint import file_fingerprint
-from zoo.engines import ENGINES, Runner, Tensors, or_else
+from zoo.engines import ENGINES, Runner, Tensors
 from zoo.errors import InputError
-from zoo.images.preprocess import Picture, as_float
+from zoo.images.preprocess import ImageBatch, Picture, as_float
 from zoo.models.builder import components
 from zoo.models.config import ModelConfig
 from zoo.models.model import Model
+from zoo.models.networks import first_networks, further_networks, replace_further
+from zoo.models.passes import Pass
 from zoo.system.files import write_text
-from zoo.system.wording import reason
 from zoo.task.head import AnyImages, PooledBatch
-
-PICTURES = "pictures"  # name of the network of backbone and head
 
 SizeHW = tuple[int, int]
 
@@ -66,24 +64,35 @@ class Making:
         engine: name of the engine.
         precision: numeric precision.
         threads: number of CPU threads.
-        agreement: agreement with the original model in eager float32.
+        agreement: agreement with the original model in eager float32, an `Agreement`; for several heads, a dict from head name to it.
     """
 
     engine: str
     precision: str
     threads: int
-    agreement: Agreement
+    agreement: Any
+
+    def __str__(self) -> str:
+        """Return the agreement in one line."""
+        if isinstance(self.agreement, Agreement):
+            return str(self.agreement)
+        return "; ".join(f"{name}: {agreement}" for name, agreement in self.agreement.items())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the representation in model.json. It omits the number of threads, which depends on the machine."""
-        return {"engine": self.engine, "precision": self.precision, "agreement": asdict(self.agreement)}
+        one = isinstance(self.agreement, Agreement)
+        agreement = asdict(self.agreement) if one else {name: asdict(each) for name, each in self.agreement.items()}
+        return {"engine": self.engine, "precision": self.precision, "agreement": agreement}
 
 
 class Supply(Protocol):
     """Interface of the source of a compiled model's networks."""
 
-    def made_for(self, size_hw: SizeHW) -> SizeHW | None:
-        """Return `size_hw` if there is a graph for this image size, None for a graph for any size, or raise an `InputError`."""
+    def made_for(self, name: str, size_hw: SizeHW) -> SizeHW | None:
+        """Return `size_hw` if a pass has a graph for this image size, None for a graph for any size, or raise an `InputError`."""
+
+    def outputs(self, name: str) -> Mapping[str, Sequence[int]]:
+        """Return the positions of each head's tensors among the outputs of a pass; empty for a model with one head."""
 
     def runner(self, name: str, size_hw: SizeHW | None) -> Runner:
         """Return the runner of a network. `size_hw` is None for a graph for any size, or for a network whose input isn't images."""
@@ -93,10 +102,14 @@ class Supply(Protocol):
 
 
 class Compiled(Model):
-    """Inference-only model without parameters, whose networks are run by an engine."""
+    """Inference-only model without parameters, whose networks are run by an engine.
+
+    The graph of a pass computes the backbone once, and the tensors of all heads of the pass. If only some of these heads are chosen with
+    `tasks`, the rest of the work is saved for the others, such as that on a detector's proposals.
+    """
 
     def __init__(
-        self, config: ModelConfig, metadata: Mapping[str, Any], fingerprints: dict[str, str], supply: Supply, making: Making
+        self, config: ModelConfig, metadata: Mapping[str, Any], fingerprints: dict[str, Any], supply: Supply, making: Making
     ) -> None:
         """Assemble a compiled model. User code should call `zoo.compile` or `zoo.load` instead."""
         with torch.device("meta"):  # the layers are never called, so their parameters need no memory
@@ -106,9 +119,10 @@ class Compiled(Model):
         self.fingerprints, self.making, self._supply = fingerprints, making, supply
         self.compiled, self.precision = True, making.precision
         self._takes_bytes = ENGINES[making.engine].takes_bytes
-        self._runners: dict[tuple[str, SizeHW | None], Runner] = {}  # for the first network at most two: own image size, any size
+        self._runners: dict[tuple[str, SizeHW | None], Runner] = {}  # for each pass at most two: own image size, any size
         self._alone = threading.Lock()  # the outputs of an engine are valid only until its next call
-        self.head.replace({name: partial(self._compute, name, None) for name in self.head.networks()})
+        self._pass_of = {head: name for name, way in first_networks(config).items() for head in way.heads}
+        replace_further(self, {name: partial(self._compute, name, None) for name in further_networks(self)})
 
     @property
     def device(self) -> torch.device:
@@ -123,22 +137,39 @@ class Compiled(Model):
         """
         if targets is not None or isinstance(images, PooledBatch):
             raise InputError("a compiled model accepts only images; for losses and pooled features, use the model it was compiled from")
-        batch = self.preprocess.batch(images).to(self.device)
-        self.check(batch)
+        chosen = self._chosen(tasks)
+        found = self._computed(images, dict.fromkeys(chosen))
+        return {name: found[name] for name in chosen} if self.is_joint else found[chosen[0]]
+
+    def _pass(self, way: Pass, batch: ImageBatch, targets: Mapping[str, Any]) -> dict[str, Any]:
+        return self._answers(way.heads, batch)
+
+    def _answers(self, heads: Sequence[str], batch: ImageBatch) -> dict[str, Any]:
+        """Return the predictions of heads that share a pass."""
         with self._alone, torch.no_grad(), torch.autocast("cpu", enabled=False):
-            tensors = self._first(batch.pixels)
-            answer = self.head.answered(tensors, batch)
-            return answer.clone() if any(answer is tensor for tensor in tensors) else answer
+            by_head, found = self._first(batch.pixels, heads), {}
+            for name, tensors in by_head.items():
+                answer = self._head(name).answered(tensors, batch)
+                found[name] = answer.clone() if any(answer is tensor for tensor in tensors) else answer
+            return found
 
     def tensors(self, pixels: Tensor) -> Tensors:
-        """Return the outputs of the network of backbone and head for images [B, 3, H, W], float in 0–1 or uint8."""
-        with self._alone, torch.no_grad(), torch.autocast("cpu", enabled=False):
-            return tuple(tensor.clone() for tensor in self._first(pixels))
+        """Return the result of `Head.tensors` for the only head and images [B, 3, H, W], float in 0–1 or uint8."""
+        _ = self.config.only
+        return self._tensors(next(iter(self.heads)), pixels)
 
-    def _first(self, pixels: Tensor) -> Tensors:
-        size = self._supply.made_for((pixels.shape[2], pixels.shape[3]))
+    def _tensors(self, name: str, pixels: Tensor) -> Tensors:
+        with self._alone, torch.no_grad(), torch.autocast("cpu", enabled=False):
+            return tuple(tensor.clone() for tensor in self._first(pixels, [name])[name])
+
+    def _first(self, pixels: Tensor, heads: Sequence[str]) -> dict[str, Tensors]:
+        """Return the tensors of heads that share a pass."""
+        name = self._pass_of[heads[0]]
+        size = self._supply.made_for(name, (pixels.shape[2], pixels.shape[3]))
         taken = pixels.dtype == torch.uint8 and self._takes_bytes
-        return self._compute(PICTURES, size, pixels if taken else as_float(pixels).float())
+        tensors = self._compute(name, size, pixels if taken else as_float(pixels).float())
+        outputs = self._supply.outputs(name)
+        return {head: tuple(tensors[place] for place in outputs[head]) if outputs else tensors for head in heads}
 
     def _compute(self, name: str, size_hw: SizeHW | None, pixels: Tensor) -> Tensors:
         if len(pixels) == 0:  # a detector's second stage without proposals
@@ -177,81 +208,44 @@ class Compiled(Model):
         raise InputError("a compiled model can't be copied or pickled: save it with zoo.save, and load it with zoo.load where it is needed")
 
     def write(self, folder: Path) -> dict[str, Any]:
-        """Write the networks and `labels.txt` to a folder, and return the entry for model.json."""
+        """Write the networks and the class names to a folder, and return the entry for model.json."""
         networks = self._supply.write(folder)
         files = {path.name: file_fingerprint(path) for path in sorted(folder.iterdir())}
-        write_text(folder / "labels.txt", "".join(f"{name}\n" for name in self.classes))
+        for name, head in self.config.heads.items():
+            write_text(folder / labels_file(self.config, name), "".join(f"{each}\n" for each in head.classes))
         return {"compiled": {**self.making.to_dict(), "fingerprints": self.fingerprints, "networks": networks, "files": files}}
 
-
-class Stored:
-    """Networks stored in the files of an exported model."""
-
-    def __init__(self, folder: Path, networks: Sequence[Mapping[str, Any]], making: Making, files: Mapping[str, str]) -> None:
-        """Prepare to read networks. `files` maps file names to fingerprints from the export; it is empty for exports by old versions."""
-        self._folder, self._networks, self._making, self._known = folder, list(networks), making, files
-        self._engine = ENGINES[making.engine]()
-        self._files = {(each["name"], tuple(each["size_hw"]) if each["size_hw"] else None): each["file"] for each in networks}
-
-    def made_for(self, size_hw: SizeHW) -> SizeHW | None:
-        """Return `size_hw` if there is a graph for images of this size; None if the graph accepts images of any size."""
-        if (PICTURES, None) in self._files:
-            return None
-        if (PICTURES, size_hw) not in self._files:
-            sizes = " or ".join(f"{size[0]}×{size[1]}" for _, size in self._files if size)
-            raise InputError(
-                f"{self._folder}: this exported model accepts images of {sizes} pixels, not of {size_hw[0]}×{size_hw[1]}; "
-                "export it at that size"
-            )
-        return size_hw
-
-    def runner(self, name: str, size_hw: SizeHW | None) -> Runner:
-        """Read a network from its files and return its runner. Raise an `InputError` if that fails, or a file changed since the export."""
-        if (name, size_hw) not in self._files:
-            raise InputError(f"{self._folder}: model.json lists no graph for the network {name!r}; export the model again")
-        path = self._folder / self._files[name, size_hw]
-        try:
-            for file, known in self._known.items():
-                if Path(file).stem == path.stem and file_fingerprint(self._folder / file) != known:
-                    raise InputError(f"{self._folder / file} is damaged, or isn't the file that was exported; export the model again")
-            run = self._engine.start(self._engine.read(path), self._making.precision, self._making.threads)  # type: ignore[arg-type]
-        except InputError:
-            raise
-        except Exception as error:  # engines raise errors of any class
-            raise InputError(f"{path} can't be read ({reason(error)}); export the model again") from error
-
-        def refused(error: Exception, *inputs: Tensor) -> Tensors:
-            raise InputError(
-                f"{path}: this graph doesn't support inputs of shape {tuple(inputs[0].shape)} ({reason(error)}); use the model that it was "
-                "exported from, or another format"
-            ) from error
-
-        return or_else(run, refused)
-
-    def write(self, folder: Path) -> list[dict[str, Any]]:
-        """Copy the files of all networks to a folder, and return the networks' entries for model.json."""
-        stems = {Path(each["file"]).stem for each in self._networks}
-        for path in self._folder.iterdir():
-            if path.stem in stems and path.suffix != ".json":
-                copyfile(path, folder / path.name)
-        return [dict(each) for each in self._networks]
+    def view(self, name: str) -> Compiled:
+        """Return a model with one head, which uses the graphs of this model. Its head is named after its task."""
+        return self if [*self.config.heads] == [name] and name == self.config.task else CompiledView(self, name)
 
 
-def load_compiled(folder: Path, config: ModelConfig, metadata: Mapping[str, Any], compiled: Mapping[str, Any]) -> Compiled:
-    """Load an exported model from its folder and the values that `read_description` returns for it."""
-    try:
-        agreement = Agreement(**compiled["agreement"])
-        making = Making(compiled["engine"], compiled["precision"], torch.get_num_threads(), agreement)
-        if making.precision not in ENGINES[making.engine].precisions:
-            raise ValueError(f"precision {making.precision!r}")
-        fingerprints = {name: str(compiled["fingerprints"][name]) for name in ("model", "embeddings")}
-        networks = [{"name": each["name"], "file": each["file"], "size_hw": each["size_hw"]} for each in compiled["networks"]]
-        if PICTURES not in [each["name"] for each in networks]:
-            raise ValueError(f"no network {PICTURES!r}")
-        files = dict(compiled.get("files", {}))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{folder / 'model.json'}: the entry 'compiled' is invalid ({reason(error)}); export the model again") from error
-    missing = ENGINES[making.engine].missing()
-    if missing is not None:
-        raise InputError(f"{folder}: {missing}")
-    return Compiled(config, metadata, fingerprints, Stored(folder, networks, making, files), making)
+class CompiledView(Compiled):
+    """One head of a compiled model as a model with one head, which uses the graphs of the compiled model."""
+
+    def __init__(self, whole: Compiled, name: str) -> None:
+        """Select a head. User code should call `view` of the compiled model instead."""
+        config, making = whole.config.alone(name), whole.making
+        Model.__init__(self, whole.backbone, {config.task: whole._head(name)}, {}, config, whole.head_metadata(name))
+        Model.train(self, False)
+        joint = whole.is_joint
+        self.making = replace(making, agreement=making.agreement[name]) if joint else making
+        self.fingerprints = whole.fingerprints["heads"][name] if joint and whole.fingerprints else whole.fingerprints
+        self.compiled, self.precision = True, whole.precision
+        self._whole, self._name = (whole,), name  # in a tuple, since the whole model isn't a submodule
+
+    def _answers(self, heads: Sequence[str], batch: ImageBatch) -> dict[str, Any]:
+        (whole,) = self._whole
+        return {name: whole._answers([self._name], batch)[self._name] for name in heads}
+
+    def _tensors(self, name: str, pixels: Tensor) -> Tensors:
+        return self._whole[0]._tensors(self._name, pixels)
+
+    def write(self, folder: Path) -> dict[str, Any]:
+        """Raise an `InputError`, since the graphs compute the other heads as well."""
+        raise InputError(f"the head {self._name!r} of a compiled model can't be saved alone; save the whole model, or compile zoo.split(…)")
+
+
+def labels_file(config: ModelConfig, head: str) -> str:
+    """Return the name of the file with the class names of a head: "labels.txt", or "labels-NAME.txt" if there are several heads."""
+    return f"labels-{head}.txt" if len(config.heads) > 1 else "labels.txt"

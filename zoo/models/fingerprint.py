@@ -25,14 +25,19 @@ def model_fingerprint(model: Model) -> str:
     A compiled model has the same fingerprint as the model it was compiled from, because their predictions agree.
     """
     if model.fingerprints is not None:
-        return model.fingerprints["model"]
+        return str(model.fingerprints["model"])
     config = {name: value for name, value in model.config.to_dict().items() if name not in ("weights", "freeze")}
     return _fingerprint(config, model.state_dict())
 
 
-def fingerprints(model: Model) -> dict[str, str]:
-    """Return the fingerprints "model" and, of a model with one head, "embeddings". Models compiled from this one inherit them."""
-    return {"model": model_fingerprint(model), **({} if model.is_joint else {"embeddings": embedding_fingerprint(model)})}
+def fingerprints(model: Model) -> dict[str, Any]:
+    """Return the fingerprints "model" and "embeddings". Models compiled from this one inherit them.
+
+    For a model with several heads, they are "model" and "heads", a dict from head name to the fingerprints of a model with that head alone.
+    """
+    if model.is_joint:
+        return {"model": model_fingerprint(model), "heads": {name: fingerprints(model.view(name)) for name in model.config.heads}}
+    return {"model": model_fingerprint(model), "embeddings": embedding_fingerprint(model)}
 
 
 def embedding_fingerprint(model: Model) -> str:
@@ -41,9 +46,13 @@ def embedding_fingerprint(model: Model) -> str:
     The fingerprint must stay the same for years. It covers backbone, epsilon, preprocessing, neck and distance, and all parameters and
     buffers except those of the loss and the counters of batch-norms. Default values of `Preprocess` are omitted, so that a new option
     doesn't change existing fingerprints. For the same reason, a default must never change.
+
+    Raises:
+        InputError: the model has several heads. Pass a view of the face head.
     """
+    _ = model.config.only
     if model.fingerprints is not None:
-        return model.fingerprints["embeddings"]
+        return str(model.fingerprints["embeddings"])
     model = model.view(next(iter(model.config.heads)))
     config = model.config
     settings = {

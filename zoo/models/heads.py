@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -55,6 +56,40 @@ def per_head(what: str, value: Any, tasks: Mapping[str, str]) -> dict[str, Any]:
     if value is not None and len(tasks) > 1:
         raise InputError(f"{what} is {value!r}; expected a mapping from head name ({', '.join(tasks)}) to {what}")
     return dict.fromkeys(tasks, value)
+
+
+def head_data(heads: Iterable[str], data: object, what: str = "data") -> dict[str, Any]:
+    """Return the data of each head that has any, by head name in the order of the model.
+
+    Args:
+        heads: names of the heads.
+        data: a mapping from head name to data. If several heads are labelled by the same samples, the key may be a tuple of their names, or
+            their names separated by commas. The only head of a model may have data without a mapping.
+        what: name of the argument, for messages.
+
+    Raises:
+        UnknownNameError: there is no head of that name.
+        InputError: `data` isn't a mapping, is empty, or has several entries for one head.
+    """
+    names, found = [*heads], dict[str, Any]()
+    if not isinstance(data, Mapping):
+        if len(names) == 1:
+            return {names[0]: data}
+        shown = repr(data) if isinstance(data, str | os.PathLike) else f"a {type(data).__name__}"
+        raise InputError(
+            f"{what} is {shown}, but the model has several heads ({', '.join(names)}); pass a mapping from head name, such as "
+            f"{{{names[0]!r}: …}} (--{what} {names[0]}=…), or take one head out with zoo.split(model, NAME)"
+        )
+    for key, value in data.items():
+        for name in (part.strip() for part in (key.split(",") if isinstance(key, str) else key)):
+            if name not in names:
+                raise UnknownNameError(f"head in {what}:", name, names)
+            if name in found:
+                raise InputError(f"{what} has several entries for the head {name!r}; expected one")
+            found[name] = value
+    if not found:
+        raise InputError(f"{what} is an empty mapping; expected an entry for at least one of the heads {', '.join(names)}")
+    return {name: found[name] for name in names if name in found}
 
 
 def by_head(tasks: Mapping[str, Task], options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -69,7 +69,7 @@ class Model(nn.Module):
         self._frozen = self._freeze(config.freeze)
         self.compiled = False
         self.precision: str | None = None
-        self.fingerprints: dict[str, str] | None = None
+        self.fingerprints: dict[str, Any] | None = None
 
     @property
     def classes(self) -> Any:
@@ -197,7 +197,7 @@ class Model(nn.Module):
 
     def levels(self, pixels: Tensor, way: Pass | None = None) -> Features:
         """Normalise images [B, 3, H, W], float in 0–1, and return the backbone's feature maps by level name, as `features` does."""
-        way, normalised = way or self.config.passes[0], (pixels - self._mean) / self._std
+        way, normalised = way or self.config.passes[0], self.normalised(pixels)
         features: Features
         if way.adapted:
             with self._adapters(way.heads[0]).applied(self.backbone):
@@ -205,6 +205,10 @@ class Model(nn.Module):
         else:
             features = self.backbone(normalised)
         return features
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """Return images with the mean and standard deviation that the backbone expects; `pixels` are those of `levels`."""
+        return (pixels - self._mean) / self._std
 
     def forward(self, images: AnyImages | Tensor | Sequence[Picture], targets: Any = None, tasks: Sequence[str] | None = None) -> Any:
         """Return predictions in the task's format, or named losses if targets are passed.
@@ -259,10 +263,16 @@ class Model(nn.Module):
             )
         for way in ways:
             batch = way.preprocess.batch(images).to(self.device)
-            features = self.features(batch, way)
-            for name in way.heads:
-                head, target = self._head(name), targets[name]
-                found[name] = head(features, batch) if target is None else head.loss(features, batch, target)
+            self.check(batch, way.heads)
+            found.update(self._pass(way, batch, targets))
+        return found
+
+    def _pass(self, way: Pass, batch: ImageBatch, targets: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the predictions of the heads of a pass by name, or the losses of those whose targets aren't None."""
+        features, found = self.levels(as_float(batch.pixels), way), {}
+        for name in way.heads:
+            head, target = self._head(name), targets[name]
+            found[name] = head(features, batch) if target is None else head.loss(features, batch, target)
         return found
 
     def engine_details(self) -> dict[str, Any] | None:

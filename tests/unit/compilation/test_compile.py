@@ -18,7 +18,7 @@ from tests.engines import Fake, fake, small_model
 from tests.pictures import write_picture
 from zoo.compilation.agreement import DisagreementError, check
 from zoo.compilation.conversion import network_key
-from zoo.compilation.source import Source
+from zoo.compilation.images import HeadImages
 from zoo.engines import ENGINES, Network
 from zoo.errors import DataError, ImageError, InputError, UnknownNameError
 from zoo.models.compiled import Agreement, Making
@@ -133,9 +133,9 @@ def test_a_score_that_is_lost_is_refused(precision: Any, fake: type[Fake], tmp_p
 
 
 def test_the_model_itself_is_scored_once_and_calibrated_on_once(fake: type[Fake], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scored, score, drawn, track = list[bool](), Source.score, list[str](), Progress.track
+    scored, score, drawn, track = list[bool](), HeadImages.score, list[str](), Progress.track
 
-    def counted(source: Source, model: Model) -> float:
+    def counted(source: HeadImages, model: Model) -> float:
         scored.append(model.compiled)
         return score(source, model)
 
@@ -143,7 +143,7 @@ def test_the_model_itself_is_scored_once_and_calibrated_on_once(fake: type[Fake]
         drawn.append(label)
         return track(progress, each, label, total)
 
-    monkeypatch.setattr(Source, "score", counted)
+    monkeypatch.setattr(HeadImages, "score", counted)
     monkeypatch.setattr(Progress, "track", noted)
     fake.reverses = True
     with pytest.raises(DisagreementError, match="top1 is"):
@@ -195,8 +195,8 @@ def test_the_largest_error_of_any_batch_counts(fake: type[Fake], monkeypatch: py
         return run
 
     monkeypatch.setattr(fake, "start", start)
-    batches = Source.batches
-    monkeypatch.setattr(Source, "batches", lambda self, count, size: batches(self, 8, 4))
+    batches = HeadImages.batches
+    monkeypatch.setattr(HeadImages, "batches", lambda self, count, size: batches(self, 8, 4))
     with pytest.raises(DisagreementError, match="on 8 images: outputs are off by"):
         zoo.compile(small_model("classification"), engine="fake", precision="fp32")
     assert calls == [4, 4], "with a single batch this test proves nothing"
