@@ -43,17 +43,17 @@ class Augment:
 
 
 def mix(recipe: ClassificationRecipe, num_classes: int, images: ImageBatch, targets: Tensor) -> tuple[ImageBatch, Tensor]:
-    """Apply mixup or CutMix, and label smoothing, to a batch with targets [B] int64.
+    """Apply mixup or CutMix to a batch with targets [B] int64, or [B, K] float with NaN for unknown labels, which remain unknown.
 
     If both mixup (Zhang et al. 2017, arXiv 1710.09412) and CutMix (Yun et al. 2019, arXiv 1905.04899) are enabled, one of them is chosen at
-    random for each batch. The targets become probabilities [B, K], unless mixup, CutMix and label smoothing are all off.
+    random for each batch. The targets become probabilities [B, K], unless mixup and CutMix are both off.
     """
     ways = [way(alpha=alpha, num_classes=num_classes) for way, alpha in ((v2.MixUp, recipe.mixup), (v2.CutMix, recipe.cutmix)) if alpha > 0]
     if ways:
         way = ways[int(torch.randint(len(ways), ()))]
         pixels, targets = way(as_float(images.pixels), targets)
         images = replace(images, pixels=pixels)
-    return images, soften(recipe, num_classes, targets)
+    return images, targets
 
 
 def soften(recipe: ClassificationRecipe, num_classes: int, targets: Tensor) -> Tensor:

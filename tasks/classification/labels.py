@@ -1,4 +1,4 @@
-"""Labels in tables: numbers that became fractions, and cells with several labels, which classification doesn't support."""
+"""Labels in tables: numbers that became fractions, and cells with several labels, which need a multi-label model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def several_labels(labels: Iterable[str], known: Collection[str] = ()) -> dict[s
     Labels in `known` are never lists.
     """
     unknown = set(labels) - set(known)
-    found = {label: parts for label in unknown if len(parts := _listed(label)) > 1}
+    found = {label: parts for label in unknown if len(parts := list_parts(label)) > 1}
     for separator in (r"[|;]", ",", r"\s+"):
         split = {label: tuple(part for part in map(str.strip, re.split(separator, label)) if part) for label in unknown}
         split = {label: parts for label, parts in split.items() if len(parts) > 1 and not _PHRASES & set(map(str.casefold, parts))}
@@ -43,7 +43,7 @@ def _are_lists(split: Sequence[tuple[str, ...]], single: Collection[str], separa
     return all(any(used[part] > 1 for part in parts) for parts in split) and (separator == r"[|;]" or (separator == "," and moving))
 
 
-def _listed(label: str) -> tuple[str, ...]:
+def list_parts(label: str) -> tuple[str, ...]:
     """Return the parts of a label that is written as a list; empty if it isn't."""
     if not (label[:1] == "[" and label[-1:] == "]"):
         return ()
@@ -53,15 +53,21 @@ def _listed(label: str) -> tuple[str, ...]:
 def renamed_labels(labels: Collection[str]) -> tuple[dict[str, str], str]:
     """Return new names of labels by old names, and a note: whole numbers instead of 0.0 and 1.0, and the only entries of lists."""
     names = whole_numbers(labels)
-    if not names and labels and all(len(_listed(label)) == 1 for label in labels):
-        names = {label: _listed(label)[0] for label in labels}
+    if not names and labels and all(len(list_parts(label)) == 1 for label in labels):
+        names = {label: list_parts(label)[0] for label in labels}
     example = next(iter(sorted(names)), "")
     return names, f"labels are read as {names[example]} instead of {example}, and so on" if names else ""
 
 
-def explain(label: str, parts: Mapping[str, tuple[str, ...]], remedy: str) -> str:
-    """Return the message about a label that is several labels; `remedy` states how to declare that it is the name of one class."""
+MULTI_LABEL = "build it with multi_label=True (--multi-label)"
+
+
+def explain(label: str, parts: Mapping[str, tuple[str, ...]], remedy: str, multi_label: str = MULTI_LABEL) -> str:
+    """Return the message about a label that is several labels.
+
+    `remedy` states how to declare that it is the name of one class, and `multi_label` how several labels of an image can be used.
+    """
     return (
-        f"the label {label!r} looks like several labels ({', '.join(parts[label][:5])}); multi-label classification isn't supported, so "
-        f"each image needs one label. If it is the name of one class, {remedy}"
+        f"the label {label!r} looks like several labels ({', '.join(parts[label][:5])}), but the model predicts one class per image; for "
+        f"several, {multi_label}. If it is the name of one class, {remedy}"
     )

@@ -18,13 +18,12 @@ from zoo.evaluation.intervals import draws
 from zoo.registry import natural_key
 from zoo.task.metric import Curve, MetricResult, Mistake
 from zoo.task.scoring import AttackProtocol
+from zoo.tasks.classification.curves import LINES, thinned
 from zoo.tasks.classification.scores import BINS, Answers, Floats, affordable_auc, auc, class_scores, scores
 
 _SHOWN = 24  # maximum number of mistakes
 _PER_CLASS = ("precision", "recall", "f1")
 _OF_PROBABILITIES = ("top5", "ece", "auc")
-_LINES = 12  # maximum number of classes with one line each in a curve; more would be unreadable
-_POINTS = 200  # maximum number of points per line
 _MICRO = 5_000_000  # maximum of images × classes for the line over all classes; sorting more takes too long
 
 
@@ -135,7 +134,7 @@ def _curves(answers: Answers, seen: Sequence[int], names: Sequence[str]) -> tupl
         for name, (right, probability) in decided.items():
             false_positive, true_positive, _ = roc_curve(right, probability)
             precision, recall, _ = precision_recall_curve(right, probability)
-            roc[name], over_recall[name] = _thinned(false_positive, true_positive), _thinned(recall[::-1], precision[::-1])
+            roc[name], over_recall[name] = thinned(false_positive, true_positive), thinned(recall[::-1], precision[::-1])
         drawn.append(Curve("ROC, one class against the rest", "false positive rate", "true positive rate", roc, diagonal=True))
         drawn.append(Curve("Precision and recall", "recall", "precision", over_recall))
     return tuple(drawn)
@@ -147,18 +146,13 @@ def _decisions(answers: Answers, seen: Sequence[int], names: Sequence[str]) -> d
     Each class has one line, from its labels against the rest, unless all labels are equal. With more than 12 classes, there is a single
     line, the micro average over all classes.
     """
-    if len(seen) > _LINES:
+    if len(seen) > LINES:
         if answers.logits.size > _MICRO:
             return {}
         right = np.arange(answers.logits.shape[1]) == answers.labels[:, None]
         return {"all classes": (right.ravel(), answers.probabilities.ravel())}
     each = {name: (answers.labels == index, answers.probabilities[:, index]) for index, name in zip(seen, names, strict=True)}
     return {name: (right, probability) for name, (right, probability) in each.items() if right.any() and not right.all()}
-
-
-def _thinned(x: Floats, y: Floats) -> tuple[list[float], list[float]]:
-    shown = np.unique(np.linspace(0, len(x) - 1, _POINTS).astype(int))
-    return x[shown].tolist(), y[shown].tolist()
 
 
 class ClassAttack(AttackProtocol):

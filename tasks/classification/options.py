@@ -21,12 +21,14 @@ class ClassificationOptions:
         dropout: dropout rate, in [0, 1), applied to the pooled features during training.
         classifier: "linear" for a trained linear layer, or "knn" for a vote among the nearest training images, with a frozen backbone.
         neighbours: number of nearest neighbours used by the "knn" classifier.
+        multi_label: whether an image may have any number of classes: each class is then an independent decision.
     """
 
     image_size: int | None = None
     dropout: float = 0.0
     classifier: Classifier = "linear"
     neighbours: int = 20
+    multi_label: bool = False
 
     def __post_init__(self) -> None:
         if self.image_size is not None:
@@ -34,6 +36,8 @@ class ClassificationOptions:
         check_positive("classification", neighbours=self.neighbours)
         if self.classifier not in get_args(Classifier):
             raise UnknownNameError("classifier", self.classifier, get_args(Classifier))
+        if self.multi_label and self.classifier == "knn":
+            raise InputError("classification: classifier is 'knn', which predicts one class per image; multi_label needs 'linear'")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ without probabilities has the columns `key` and `label`. The header determines t
 
 A JSON line is an object with the image's `key` and one of: `logits`, numbers by class name; `probabilities`, numbers by class name;
 `label`, a class name or a class index.
+
+Files of multi-label models have the same form, without `label`. Their probabilities needn't sum to 1.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +40,16 @@ _SUM = 1e-3  # maximum deviation from 1 of the sum of an image's probabilities, 
 Answer = NDArray[Any]  # logits [K] float32, or only the class as a zero-dimensional int64 array
 
 
-def read(path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, Answer]:
-    """Read one prediction for each image of a dataset, by key. Probabilities are converted to logits by taking the logarithm.
+def read(path: Path, dataset: Dataset, classes: tuple[str, ...], multi_label: bool = False) -> dict[str, Answer]:
+    """Read one prediction for each image of a dataset, by key. Probabilities are converted to logits, whose softmax or sigmoid they are.
 
     Raises:
         DataError: the file can't be read, or rows are invalid; the message lists them with their lines.
     """
     suffix = files.suffix_of(path, SUFFIXES, "a classifier")
     faults: list[Fault] = []
-    entries = files.json_lines(path, lambda entry: _answer(entry, classes), faults) if suffix == ".jsonl" else _rows(path, classes, faults)
+    kind = _Kind(classes, multi_label)
+    entries = files.json_lines(path, kind.of_entry, faults) if suffix == ".jsonl" else _rows(path, kind, faults)
     return files.collect(path, dataset.keys, entries, faults)
 
 
@@ -63,26 +68,55 @@ def write(path: Path, answers: Mapping[str, Answer], dataset: Dataset, classes: 
         write_text(path, _json_lines(answers, classes) if suffix == ".jsonl" else _table(answers, classes, suffix))
 
 
-def _numbers(values: Sequence[Any], classes: tuple[str, ...], logits: bool) -> Answer:
-    """Convert the numbers of a row to logits [K], or raise a `Flaw`."""
-    try:
-        numbers = np.array([files.number(value) for value in values], np.float64)
-    except (ValueError, OverflowError):
-        numbers = np.full(len(values), np.nan)
-    if not np.isfinite(numbers).all():
-        at = next(index for index, value in enumerate(values) if not files.is_finite(value))
-        raise Flaw(f"{classes[at]!r} is {values[at]!r}; expected a finite number")
-    if logits:
-        if np.abs(numbers).max(initial=0) > np.finfo(np.float32).max:
-            raise Flaw(f"{classes[int(np.abs(numbers).argmax())]!r} is {numbers[np.abs(numbers).argmax()]:g}, outside the range of float32")
-        return numbers.astype(np.float32)
-    total = math.fsum(numbers)
-    if numbers.min() < 0 or numbers.max() > 1 or abs(total - 1) > _SUM:
-        raise Flaw(
-            f"its probabilities range from {numbers.min():g} to {numbers.max():g} and sum to {total:g}; expected 0 to 1, with a sum of 1. "
-            f"If they are logits, name the columns {_LOGIT}CLASS (in JSON Lines, use the key logits)"
-        )
-    return log_probabilities(numbers)
+@dataclass(frozen=True)
+class _Kind:
+    """The form of the predictions: the classes, and whether the model is multi-label."""
+
+    classes: tuple[str, ...]
+    multi_label: bool
+
+    def of_numbers(self, values: Sequence[Any], logits: bool) -> Answer:
+        """Convert the numbers of a row to logits [K], or raise a `Flaw`."""
+        try:
+            numbers = np.array([files.number(value) for value in values], np.float64)
+        except (ValueError, OverflowError):
+            numbers = np.full(len(values), np.nan)
+        if not np.isfinite(numbers).all():
+            at = next(index for index, value in enumerate(values) if not files.is_finite(value))
+            raise Flaw(f"{self.classes[at]!r} is {values[at]!r}; expected a finite number")
+        if logits:
+            if np.abs(numbers).max(initial=0) > np.finfo(np.float32).max:
+                largest = int(np.abs(numbers).argmax())
+                raise Flaw(f"{self.classes[largest]!r} is {numbers[largest]:g}, outside the range of float32")
+            return numbers.astype(np.float32)
+        total = math.fsum(numbers)
+        if numbers.min() < 0 or numbers.max() > 1 or (not self.multi_label and abs(total - 1) > _SUM):
+            sums = ("", "") if self.multi_label else (f" and sum to {total:g}", ", with a sum of 1")
+            raise Flaw(
+                f"its probabilities range from {numbers.min():g} to {numbers.max():g}{sums[0]}; expected 0 to 1{sums[1]}. "
+                f"If they are logits, name the columns {_LOGIT}CLASS (in JSON Lines, use the key logits)"
+            )
+        return log_probabilities(numbers) - (log_probabilities(1 - numbers) if self.multi_label else 0)
+
+    def of_entry(self, entry: Mapping[str, Any]) -> Answer:
+        """Convert a JSON object to a prediction, or raise a `Flaw`."""
+        known = ("logits", "probabilities") if self.multi_label else ("logits", "probabilities", "label")
+        kinds = [kind for kind in known if kind in entry]
+        if len(kinds) != 1:
+            expected = " or ".join([", ".join(known[:-1]), known[-1]])
+            raise Flaw(f"has {' and '.join(kinds) or 'no prediction'}; expected one of {expected}")
+        value = entry[kinds[0]]
+        value = {nfc(str(name)): number for name, number in value.items()} if isinstance(value, dict) else value
+        if kinds == ["label"]:
+            return _label(value, {name: index for index, name in enumerate(self.classes)})
+        if not isinstance(value, dict) or set(value) != set(self.classes):
+            given = set(value) if isinstance(value, dict) else set(self.classes)
+            differing = {"missing": sorted(set(self.classes) - given), "unknown": sorted(given - set(self.classes))}
+            raise Flaw(
+                f"{kinds[0]} must be an object with a number for every class"
+                + "".join(f"; {what}: {', '.join(names[:5])}" for what, names in differing.items() if names)
+            )
+        return self.of_numbers([value[name] for name in self.classes], kinds == ["logits"])
 
 
 def _label(value: Any, position: Mapping[str, int]) -> Answer:
@@ -97,19 +131,19 @@ def _label(value: Any, position: Mapping[str, int]) -> Answer:
     raise Flaw(f"the label is {value!r}; expected one of {', '.join(names[:8])}{', …' if len(names) > 8 else ''}")
 
 
-def _rows(path: Path, classes: tuple[str, ...], faults: list[Fault]) -> Iterator[tuple[str, str, Answer | None]]:
-    plain = list(files.by_text(classes, "classes", path))
+def _rows(path: Path, kind: _Kind, faults: list[Fault]) -> Iterator[tuple[str, str, Answer | None]]:
+    plain = list(files.by_text(kind.classes, "classes", path))
     tables.open_table(path, ("key",))  # raises an error if the table can't be read
     columns: Sequence[str]
-    for columns in ([_LOGIT + name for name in plain], plain, ["label"]):
+    for columns in ([_LOGIT + name for name in plain], plain, *([] if kind.multi_label else [["label"]])):
         with contextlib.suppress(DataError):
             table = tables.open_table(path, ("key", *columns))
             break
     else:
         raise DataError(
             f"{path}: unknown header; expected the column key and a column for each of the {len(plain)} classes "
-            f"({', '.join(plain[:5])}{', …' if len(plain) > 5 else ''}) with its probability, or named {_LOGIT}CLASS with its logit; "
-            "or the columns key and label"
+            f"({', '.join(plain[:5])}{', …' if len(plain) > 5 else ''}) with its probability, or named {_LOGIT}CLASS with its logit"
+            + ("" if kind.multi_label else "; or the columns key and label")
         )
     position = {name: index for index, name in enumerate(plain)}
     logits = columns[0].startswith(_LOGIT) and columns[0] not in position
@@ -120,7 +154,7 @@ def _rows(path: Path, classes: tuple[str, ...], faults: list[Fault]) -> Iterator
         answer = None
         try:
             values = [row.values[name] for name in columns]
-            answer = _label(values[0], position) if columns == ["label"] != plain else _numbers(values, classes, logits)
+            answer = _label(values[0], position) if columns == ["label"] != plain else kind.of_numbers(values, logits)
         except Flaw as flaw:
             faults.append(row.fault(flaw))
         yield row.place, row.values["key"], answer
@@ -151,24 +185,6 @@ def _write_parquet(path: Path, answers: Mapping[str, Answer], classes: tuple[str
     files.write_parquet(path, columns)
 
 
-def _answer(entry: Mapping[str, Any], classes: tuple[str, ...]) -> Answer:
-    kinds = [kind for kind in ("logits", "probabilities", "label") if kind in entry]
-    if len(kinds) != 1:
-        raise Flaw(f"has {' and '.join(kinds) or 'no prediction'}; expected one of logits, probabilities or label")
-    value = entry[kinds[0]]
-    value = {nfc(str(name)): number for name, number in value.items()} if isinstance(value, dict) else value
-    if kinds == ["label"]:
-        return _label(value, {name: index for index, name in enumerate(classes)})
-    if not isinstance(value, dict) or set(value) != set(classes):
-        given = set(value) if isinstance(value, dict) else set(classes)
-        differing = {"missing": sorted(set(classes) - given), "unknown": sorted(given - set(classes))}
-        raise Flaw(
-            f"{kinds[0]} must be an object with a number for every class"
-            + "".join(f"; {what}: {', '.join(names[:5])}" for what, names in differing.items() if names)
-        )
-    return _numbers([value[name] for name in classes], classes, kinds == ["logits"])
-
-
 def _json_lines(answers: Mapping[str, Answer], classes: tuple[str, ...]) -> str:
     # every float32 is exactly representable in float64, which JSON text preserves
     entries = (
@@ -181,3 +197,4 @@ def _json_lines(answers: Mapping[str, Answer], classes: tuple[str, ...]) -> str:
 
 
 FILES = AnswerFiles(SUFFIXES, read, write)
+MULTI_LABEL_FILES = AnswerFiles(SUFFIXES, partial(read, multi_label=True), write)

@@ -16,21 +16,28 @@ from zoo.images.drawing import caption
 class Classification:
     """Class probabilities of one image.
 
+    A multi-label model decides for each class independently: `labels` are then all classes whose probability is above their threshold,
+    possibly none. Otherwise, the only label is the most probable class.
+
     Attributes:
         key: file or name of the image.
         image: image, [H, W, 3] uint8, RGB. Large JPEGs have a reduced size, unless `zoo.predict` is called with `exact`.
-        probabilities: class probabilities, [K] float32, summing to 1.
+        probabilities: class probabilities, [K] float32. They sum to 1, unless the model is multi-label.
         classes: class names, [K].
+        thresholds: probability of each class above which a multi-label model predicts it, [K]; None for other models.
     """
 
     key: str
     image: NDArray[np.uint8]
     probabilities: NDArray[np.float32]
     classes: tuple[str, ...]
+    thresholds: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         if self.probabilities.shape != (len(self.classes),):
             raise ValueError(f"probabilities have the shape {self.probabilities.shape}; expected ({len(self.classes)},), one per class")
+        if self.thresholds is not None and self.thresholds.shape != self.probabilities.shape:
+            raise ValueError(f"thresholds have the shape {self.thresholds.shape}; expected {self.probabilities.shape}, one per class")
         self.probabilities.setflags(write=False)
 
     @classmethod
@@ -49,16 +56,36 @@ class Classification:
         """Name of the most probable class."""
         return self.classes[self.label]
 
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """Indices of the predicted classes, the most probable first."""
+        if self.thresholds is None:
+            return (self.label,)
+        order = np.argsort(-self.probabilities, kind="stable")
+        return tuple(int(index) for index in order if self.probabilities[index] > self.thresholds[index])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the predicted classes, the most probable first."""
+        return tuple(self.classes[index] for index in self.labels)
+
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """Return the k most probable names with their probabilities, highest first."""
         order = np.argsort(-self.probabilities, kind="stable")[:k]
         return [(self.classes[index], float(self.probabilities[index])) for index in order]
 
     def plot(self) -> Image:
-        """Return the image with the most probable classes written below it."""
-        return caption(self.image, [f"{name}  {probability:.1%}" for name, probability in self.top(3)])
+        """Return the image with the most probable classes, or the predicted ones of a multi-label model, written below it."""
+        shown = self.top(3) if self.thresholds is None else [(self.classes[index], self.probabilities[index]) for index in self.labels]
+        return caption(self.image, [f"{name}  {probability:.1%}" for name, probability in shown] or ["no class"])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the prediction as JSON-compatible values, with the five most probable classes."""
+        """Return the prediction as JSON-compatible values, with the five most probable classes.
+
+        For a multi-label model, `labels`, `names` and `probabilities` are those of the predicted classes.
+        """
         top = [{"name": name, "probability": probability} for name, probability in self.top(5)]
+        if self.thresholds is not None:
+            probabilities = [float(self.probabilities[index]) for index in self.labels]
+            return {"key": self.key, "labels": list(self.labels), "names": list(self.names), "probabilities": probabilities, "top": top}
         return {"key": self.key, "label": self.label, "name": self.name, "probability": float(self.probabilities[self.label]), "top": top}

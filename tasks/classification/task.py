@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data.dataset import Dataset, Sample
-from zoo.data.formats import Scheme
-from zoo.data.writers import Writer
+from zoo.data.dataset import Dataset
 from zoo.images.preprocess import ImageBatch, Preprocess
-from zoo.registry import Registry
 from zoo.task.answers import Answers, Example
 from zoo.task.building import Building
 from zoo.task.combination import Combination
 from zoo.task.contract import TASKS, Task
-from zoo.task.data import IndexData
 from zoo.task.head import Head, HeadSpec
 from zoo.task.metric import Metric, Mistake
-from zoo.task.recipe import Recipe
 from zoo.task.scoring import Scoring
-from zoo.tasks.classification.augment import Augment, mix, soften
-from zoo.tasks.classification.datasets import SCHEMES
+from zoo.tasks.classification.data import ClassificationData
 from zoo.tasks.classification.head import ClassificationHead, NeighbourHead
-from zoo.tasks.classification.options import RECIPES, ClassificationOptions, ClassificationRecipe
+from zoo.tasks.classification.multilabel.answers import MultiLabelAnswers
+from zoo.tasks.classification.multilabel.data import MultiLabelData
+from zoo.tasks.classification.multilabel.head import MultiLabelHead
+from zoo.tasks.classification.multilabel.scoring import MultiLabelScoring
+from zoo.tasks.classification.multilabel.thresholds import KEY
+from zoo.tasks.classification.options import ClassificationOptions
 from zoo.tasks.classification.predictions import Classification
-from zoo.tasks.classification.writers import WRITERS
 
 if TYPE_CHECKING:
     from zoo.task.answers import AnswerFiles
@@ -52,48 +49,25 @@ class ClassificationBuilding(Building):
 
     def head(self, spec: HeadSpec) -> Head:
         """Create a linear head or a k-nearest-neighbours head."""
+        if spec.options.multi_label:
+            return MultiLabelHead(spec.levels[-1].channels, spec.num_classes, spec.options.dropout)
         if spec.options.classifier == "knn":
             return NeighbourHead(spec.levels[-1].channels, spec.num_classes, spec.options.neighbours)
         return ClassificationHead(spec.levels[-1].channels, spec.num_classes, spec.options.dropout)
+
+    def bound_options(self, made_with: Mapping[str, Any]) -> Sequence[str]:
+        """Return `multi_label`: weights trained for one class per image can't predict several, nor the reverse."""
+        return ("multi_label",) if "multi_label" in made_with else ()
+
+    def metadata(self, options: ClassificationOptions) -> dict[str, Any]:
+        """Return the entry of the thresholds for multi-label models; None stands for 0.5 for every class."""
+        return {KEY: None} if options.multi_label else {}
 
     def default_classes(self) -> tuple[str, ...]:
         """Return the 1000 classes of ImageNet, timm's default."""
         from zoo.models.classes import imagenet_classes  # imports large tables
 
         return imagenet_classes()
-
-
-class ClassificationData(IndexData):
-    """Data of classification: one class index for each image."""
-
-    schemes: ClassVar[Registry[Scheme]] = SCHEMES
-    writers: ClassVar[Registry[Writer] | None] = WRITERS
-    sample_data = "demo:digits"
-    recipe: ClassVar[type[Recipe]] = ClassificationRecipe
-    recipes: ClassVar[Mapping[str, Recipe]] = RECIPES
-
-    def augment(self, recipe: Any, preprocess: Preprocess, dataset: Dataset) -> Callable[[Sample], Sample]:
-        """Return the transformation of training images: random crop, flip, RandAugment and erasing."""
-        return Augment(preprocess, recipe)
-
-    def training_min_size_hw(self, recipe: Any, preprocess: Preprocess) -> tuple[int, int] | None:
-        """Return the minimum decoded size (height, width) for training, at which even the smallest random crop needs no upscaling.
-
-        The smallest crop has a fraction `crop_scale` of a square image's area and an aspect ratio of 3:4. None if images are decoded at
-        full size.
-        """
-        if preprocess.min_size_hw is None or recipe.crop_scale == 1:
-            return preprocess.min_size_hw
-        height, width = (math.ceil(side / math.sqrt(recipe.crop_scale * 3 / 4)) for side in preprocess.min_size_hw)
-        return height, width
-
-    def mix(self, recipe: Any, images: ImageBatch, targets: Any, num_classes: int) -> tuple[ImageBatch, Any]:
-        """Apply mixup or CutMix, and label smoothing, to a batch."""
-        return mix(recipe, num_classes, images, targets)
-
-    def soften(self, recipe: Any, targets: Any, num_classes: int) -> Any:
-        """Apply label smoothing to the targets of a batch."""
-        return soften(recipe, num_classes, targets)
 
 
 class ClassificationAnswers(Answers):
@@ -105,7 +79,14 @@ class ClassificationAnswers(Answers):
         """Return (1, 1) if both predictions have the same top class, otherwise (0, 1); the second value is the number of comparisons."""
         return float(wanted.argmax() == got.argmax()), 1.0
 
-    def prediction(self, answer: NDArray[np.float32], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Classification:
+    def prediction(
+        self,
+        answer: NDArray[np.float32],
+        image: NDArray[np.uint8],
+        key: str,
+        classes: tuple[str, ...],
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Classification:
         """Convert the logits of one image to a `Classification` object."""
         return Classification.from_logits(key, image, answer, classes)
 
@@ -160,5 +141,15 @@ class ClassificationScoring(Scoring):
         return ClassAttack(dataset, classes)
 
 
-CLASSIFICATION = Task("classification", ClassificationBuilding(), ClassificationData(), ClassificationAnswers(), ClassificationScoring())
+class ClassificationTask(Task):
+    """Classification with one class per image; its variant for models with `multi_label` is multi-label classification."""
+
+    def variant(self, options: Mapping[str, Any]) -> Task:
+        """Return the multi-label variant if the models are multi-label, otherwise the task itself."""
+        return MULTI_LABEL if options.get("multi_label") else self
+
+
+_BUILDING = ClassificationBuilding()
+MULTI_LABEL = Task("classification", _BUILDING, MultiLabelData(), MultiLabelAnswers(), MultiLabelScoring())
+CLASSIFICATION = ClassificationTask("classification", _BUILDING, ClassificationData(), ClassificationAnswers(), ClassificationScoring())
 TASKS.add("classification", CLASSIFICATION)

@@ -136,7 +136,14 @@ class DetectionAnswers(Answers):
         found = [equal_boxes(wanted, got), equal_boxes(got, wanted)]
         return sum(equal for equal, _ in found), sum(count for _, count in found)
 
-    def prediction(self, answer: Mapping[str, NDArray[Any]], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Detections:
+    def prediction(
+        self,
+        answer: Mapping[str, NDArray[Any]],
+        image: NDArray[np.uint8],
+        key: str,
+        classes: tuple[str, ...],
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Detections:
         """Convert the prediction for one image to a `Detections` object."""
         return Detections(key, image, answer["boxes"], answer["scores"], answer["labels"], classes)
 

@@ -126,7 +126,14 @@ class FaceData(IndexData):
 class FaceAnswers(Answers):
     """Predictions of face models: one embedding [D] per image or per face crop."""
 
-    def prediction(self, answer: NDArray[np.float32], image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Faces:
+    def prediction(
+        self,
+        answer: NDArray[np.float32],
+        image: NDArray[np.uint8],
+        key: str,
+        classes: tuple[str, ...],
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Faces:
         """Return a result with one face: its box is the whole image, and its landmarks are unknown."""
         return Faces.whole_picture(key, image, answer)
 

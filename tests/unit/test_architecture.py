@@ -36,6 +36,7 @@ PACKAGES = (
     "zoo.backbones.",
     "zoo.engines.",
     "zoo.tasks.classification.datasets.",
+    "zoo.tasks.classification.multilabel.datasets.",
     "zoo.tasks.detection.datasets.",
     "zoo.tasks.face.datasets.",
 )

@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from zoo.curation.check.items import Item, Opened, open_all
-from zoo.data.dataset import Record
+from zoo.data.dataset import Dataset, Record
 from zoo.data.formats import DataRef, escaped, escaped_value
 from zoo.data.voc.folder import PICTURES
 from zoo.data.writers import Content, Picture, Writer
@@ -67,7 +67,7 @@ def convert(
     progress = progress or Progress(enabled=False)
     _writer(DataRef.parse(target), task)
     opened = open_whole(source, task, skip_bad, progress)
-    content = gather(opened)
+    content = gather(opened, task)
     data, losses, linked = write_content(content, target, task, source=opened.name, pictures=pictures, lossy=lossy, progress=progress)
     return Converted(data, len(content.pictures), content.classes, losses, tuple(opened.faults), linked)
 
@@ -137,7 +137,7 @@ def _writer(ref: DataRef, task: Task) -> Writer:
     return writers[ref.scheme]
 
 
-def gather(opened: Opened) -> Content:
+def gather(opened: Opened, task: Task) -> Content:
     """Convert an opened dataset to the format-independent form `Content`.
 
     Raise a `DataError` if a sample belongs to no split while others do, or if two images would have the same name.
@@ -147,14 +147,11 @@ def gather(opened: Opened) -> Content:
     if splits and any(not item.splits for item in opened.items):
         stray = next(item.key for item in opened.items if not item.splits)
         raise DataError(f"data {opened.name!r}: {stray} is in none of the splits {', '.join(splits)}; choose a split with ?split=…")
-    number = {name: index for index, name in enumerate(classes)}
     names = [_name(item, opened.scheme) for item in opened.items]
     if len(set(map(str.casefold, names))) < len(names):  # images of several splits have the same name
         names = [_name(item, opened.scheme, keep_split=True) for item in opened.items]
-    made = [
-        Picture(name, replace(item.record, target=_target(item, number)), item.splits)
-        for name, item in zip(names, opened.items, strict=True)
-    ]
+    records = _relabelled(opened, classes, task)
+    made = [Picture(name, record, item.splits) for name, record, item in zip(names, records, opened.items, strict=True)]
     seen: dict[str, Picture] = {}
     for picture in made:
         other = seen.setdefault(picture.name.casefold(), picture)
@@ -163,11 +160,20 @@ def gather(opened: Opened) -> Content:
     return Content(classes, splits, tuple(made))
 
 
-def _target(item: Item, number: Mapping[str, int]) -> Any:
-    labels = [number[name] for name in item.labels]
-    if isinstance(item.record.target, Mapping):
-        return {**item.record.target, "labels": np.array(labels, np.int64)}
-    return labels[0] if labels else None
+def _relabelled(opened: Opened, classes: tuple[str, ...], task: Task) -> list[Record]:
+    """Return the record of each item, with targets that refer to `classes`. The splits of a dataset may have other classes."""
+    number = {name: index for index, name in enumerate(classes)}
+    places: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for place, item in enumerate(opened.items):
+        if item.record.target is not None and item.classes != classes:
+            places[item.classes].append(place)
+    records = [item.record for item in opened.items]
+    for own, chosen in places.items():
+        part = Dataset(opened.name, tuple(records[place] for place in chosen), own)
+        moved = task.data.relabel(part, [number[name] for name in own], classes)
+        for place, record in zip(chosen, moved.records, strict=True):
+            records[place] = record
+    return records
 
 
 def _name(item: Item, scheme: str, *, keep_split: bool = False) -> str:

@@ -52,20 +52,20 @@ def seen(
         sizes = zip(batch.images.sizes_hw, batch.images.original_sizes_hw, strict=True)
         for image, (size, original), target, key in zip(pixels, sizes, batch.targets, batch.keys, strict=True):
             visible = np.ascontiguousarray(image[: size[0], : size[1]])
-            shown[key].append(_seen(key, visible, target, original, dataset.classes))
+            shown[key].append(_seen(key, visible, target, original, dataset.classes, task))
     return [variants for variants in shown.values() if variants], list(lost.values())
 
 
-def _seen(key: str, image: Image, target: Any, frame_hw: tuple[int, int], classes: Sequence[str]) -> Seen:
+def _seen(key: str, image: Image, target: Any, frame_hw: tuple[int, int], classes: Sequence[str], task: Task) -> Seen:
     """Return an image with its target. The target's boxes are in pixels of an image of size `frame_hw` and are rescaled."""
+    labels = () if target is None else tuple(class_name(classes, label) for label in task.data.labels(target))
     if not isinstance(target, Mapping):
-        return Seen(key, image, () if target is None else (class_name(classes, target),))
+        return Seen(key, image, labels)
     scale = np.array([image.shape[1] / frame_hw[1], image.shape[0] / frame_hw[0]] * 2, np.float32)
-    labels = tuple(class_name(classes, label) for label in target["labels"])
     return Seen(key, image, labels, np.asarray(target["boxes"], np.float32) * scale)
 
 
-def originals(dataset: Dataset, keys: Sequence[str]) -> dict[str, Seen]:
+def originals(dataset: Dataset, keys: Sequence[str], task: Task) -> dict[str, Seen]:
     """Return samples by key, neither augmented nor preprocessed: upright images, reduced to display size, with their boxes."""
     wanted = set(keys)
     shown: dict[str, Seen] = {}
@@ -74,7 +74,7 @@ def originals(dataset: Dataset, keys: Sequence[str]) -> dict[str, Seen]:
         scale = min(1.0, _SIDE / max(height, width))  # many full-size photos would need too much memory
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         small = np.asarray(PILImage.fromarray(sample.image).resize(size, PILImage.Resampling.LANCZOS)) if scale < 1 else sample.image
-        shown[sample.key] = _seen(sample.key, small, sample.target, (height, width), dataset.classes)
+        shown[sample.key] = _seen(sample.key, small, sample.target, (height, width), dataset.classes, task)
     return shown
 
 

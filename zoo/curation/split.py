@@ -62,7 +62,7 @@ def split(
     if len(found) > 1 or (found and ref.split is None):
         raise InputError(f"dataset {ref.text!r} already has the splits {', '.join(found)}; choose one with ?split={found[0]}")
     items = [replace(item, splits=()) for item in opened.items]
-    content = gather(replace(opened, items=items))
+    content = gather(replace(opened, items=items), task)
     names = group_names(items, groups, task.data.open_set, progress)
     # people are not stratified like classes, because each person is in one split only
     classes = () if task.data.open_set else content.classes

@@ -34,7 +34,8 @@ class Sample:
     Attributes:
         image: [H, W, 3] uint8, RGB.
         target: ground truth in the format of the task; None if there is none. For classification and face, it is a class index. For
-            detection, it is `{"boxes": [N, 4] float32 xyxy in pixels, "labels": [N] int64, …}`.
+            multi-label classification, it is [K] float32: 1, 0 or NaN (unknown) for each class. For detection, it is
+            `{"boxes": [N, 4] float32 xyxy in pixels, "labels": [N] int64, …}`.
         key: stable identifier of the sample: its path relative to the dataset folder, or a name made from its index.
     """
 

@@ -63,4 +63,6 @@ def _target(target: Any) -> str:
         return hashlib.blake2b(
             b"".join(f"{name} {value.dtype} {value.shape} ".encode() + value.tobytes() for name, value in parts)
         ).hexdigest()[:_LENGTH]
+    if isinstance(target, np.ndarray):
+        return hashlib.blake2b(f"{target.dtype} {target.shape} ".encode() + target.tobytes()).hexdigest()[:_LENGTH]
     return repr(target)

@@ -31,13 +31,18 @@ def settle_options(
     """
     given = {name: value for name, value in asked.items() if value is not None}
     own = definition.options.get(task.name, {})
-    if weights is None or weights.task != task.name or task.variant({**weights.options, **given}) is not task.variant(weights.options):
+    if weights is None or weights.task != task.name or not _same_variant(task, weights.options, given):
         return task.parse_options({**own, **given}), {}
     made_with = {**own, **weights.options}
     refuse_other_options(task, f"the weights {weights.origin}", made_with, given)
     options = task.parse_options({**made_with, **given})
     same = task.building.metadata(options) == task.building.metadata(task.parse_options(made_with))
     return options, weights.metadata if same else {}
+
+
+def _same_variant(task: Task, made_with: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
+    """Return whether options that are `given` leave a model in the variant of the task that weights were made for."""
+    return get_task(task.name, {**made_with, **given}) is get_task(task.name, made_with)
 
 
 def refuse_other_options(task: Task, weights: str, made_with: Mapping[str, Any], asked: Mapping[str, Any]) -> None:

@@ -38,7 +38,15 @@ def match_classes(task: Task, dataset: Dataset, classes: tuple[str, ...]) -> tup
 
     Classes are matched by name. Classes that are named after ImageNet's synsets match a model with ImageNet's classes. If the model has no
     class names, and as many classes as the dataset, classes are matched by order. The dataset may have fewer classes than the model.
+
+    Raises:
+        InputError: the dataset has a class that the model doesn't have, or a target isn't suitable for the task's models.
     """
+    matched, names = _matched(task, dataset, classes)
+    return task.data.checked(matched, names), names
+
+
+def _matched(task: Task, dataset: Dataset, classes: tuple[str, ...]) -> tuple[Dataset, tuple[str, ...]]:
     theirs = dataset.classes
     if task.data.open_set or not theirs or theirs == classes:
         return dataset, classes

@@ -217,8 +217,9 @@ class Model(nn.Module):
             images: a tensor [B, 3, H, W], a list of images of any size, a prepared batch, or a batch of pooled features. A prepared batch
                 must suit all heads that are computed.
             targets: ground truth for the loss; None to return predictions. For classification and face, it is a tensor of class indices,
-                [B] int64. For detection, it is a list of `{"boxes": [N, 4] xyxy in pixels of the original images, "labels": [N]}`. For a
-                model with several heads, it is a dict from head name to such targets; heads without targets are not computed.
+                [B] int64; for multi-label classification, [B, K] float32 with 1, 0 or NaN (unknown). For detection, it is a list of
+                `{"boxes": [N, 4] xyxy in pixels of the original images, "labels": [N]}`. For a model with several heads, it is a dict from
+                head name to such targets; heads without targets are not computed.
             tasks: names of the heads to compute; None for all.
 
         Returns:

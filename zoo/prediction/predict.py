@@ -157,7 +157,7 @@ def _whole(answer: Answering, frames: Iterator[Frame]) -> list[Prediction] | Non
     if not several:
         return None
     return [
-        task.answers.prediction(found, frame.image, frame.key, answer.model.classes)
+        task.answers.prediction(found, frame.image, frame.key, answer.model.classes, answer.model.metadata)
         for found, frame in zip(answer(several), several, strict=True)
     ]
 

@@ -180,7 +180,9 @@ class Answers(ABC):
         return float(np.linalg.norm(wanted - got) <= _SAME * np.linalg.norm(wanted)), 1.0
 
     @abstractmethod
-    def prediction(self, answer: Any, image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Prediction:
+    def prediction(
+        self, answer: Any, image: NDArray[np.uint8], key: str, classes: tuple[str, ...], metadata: Mapping[str, Any] | None = None
+    ) -> Prediction:
         """Return the prediction that `zoo.predict` yields for one image.
 
         Args:
@@ -188,6 +190,7 @@ class Answers(ABC):
             image: [H, W, 3] uint8, RGB.
             key: path or name of the image.
             classes: class names by index.
+            metadata: metadata of the model, such as its thresholds; None for the defaults.
         """
 
     def files(self) -> AnswerFiles | None:

@@ -55,6 +55,18 @@ class TaskData(ABC):
         """Return the dataset with these classes, and with each label i replaced by new_index[i]. By default, targets are unchanged."""
         return dataset.with_targets(lambda target: target, classes)
 
+    def checked(self, dataset: Dataset, classes: tuple[str, ...]) -> Dataset:
+        """Return a relabelled dataset with targets in the form that the models of this task require. By default, return it unchanged.
+
+        Args:
+            dataset: the data, with the labels of the model.
+            classes: the model's class names.
+
+        Raises:
+            InputError: a target isn't suitable for the models of this task.
+        """
+        return dataset
+
     def suit(self, recipe: Any, options: Any) -> Any:
         """Fill in the recipe settings that depend on the model's options. By default, return the recipe unchanged.
 

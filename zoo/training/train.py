@@ -133,9 +133,9 @@ def train(
             folder.open(inputs.describe(), recipe, resume, loop.checkpoint_bytes(), progress.say)
             if resume and not (folder.path / CHECKPOINT).is_file():
                 progress.say(f"{folder.path}: there is no checkpoint to resume from; starting a new run")
+        model.metadata |= task.building.metadata(task.parse_options(model.config.options))  # an earlier threshold is no longer valid
         with THREADS.held(folder.threads()):
             loop.run(folder)
-        model.metadata |= task.building.metadata(task.parse_options(model.config.options))  # an earlier threshold is no longer valid
         model.metadata |= {} if loop.scores is None else task.building.trained_metadata(loop.scores)
         model.metadata["training"] = inputs.summary(loop.history, loop.precision, loop.seconds)
         model.eval()

@@ -88,7 +88,7 @@ class Rotation:
 
 
 class RotationAnswers(Answers):
-    def prediction(self, answer: Any, image: NDArray[np.uint8], key: str, classes: tuple[str, ...]) -> Rotation:
+    def prediction(self, answer: Any, image: NDArray[np.uint8], key: str, classes: tuple[str, ...], metadata: Any = None) -> Rotation:
         return Rotation(key, image, degrees_of(answer))
 
 

@@ -10,11 +10,11 @@ from zoo.data.classes import FILE, in_order, listed_classes
 from zoo.data.columns import Found, find_boxes, find_columns
 from zoo.data.dataset import Dataset, OnError, Record
 from zoo.data.formats import DataRef, Scheme, finish
-from zoo.data.pictures import PictureFinder
 from zoo.data.table_folder import locate, recognise_tables
-from zoo.errors import DataError, Fault, Flaw
+from zoo.errors import DataError, Flaw
 from zoo.tasks.classification.datasets import SCHEMES
-from zoo.tasks.classification.labels import explain, renamed_labels, several_labels
+from zoo.tasks.classification.labels import MULTI_LABEL, explain, renamed_labels, several_labels
+from zoo.tasks.classification.pictures import PictureRows
 
 _COLUMNS = ("path", "label")
 _ON, _OFF = {"1", "1.0", "true"}, {"0", "0.0", "false", ""}
@@ -30,42 +30,23 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
     """
     path, ref = locate(ref, _find)
     table = tables.Table.open(path, _find, expected=(*_COLUMNS, "split"), optional=("split",), encoding=ref.options.get("encoding"))
-    finder = PictureFinder.of(ref, path)
-    splits = tables.SplitFilter(ref)
-    faults: list[Fault] = []
-    rows: list[tuple[str, Path, str, tables.Row]] = []  # of the split
-    labels = set(_class_columns(table.found))
-    first_at: dict[str, str] = {}
-    for row in table.rows(faults):
-        keeps = splits.keeps(row)
-        try:
-            label = _label(row, table)
-            labels.add(label)
-            key, file = finder.find(row.values["path"])
-        except Flaw as flaw:
-            faults.append(row.fault(flaw, whole=True))
-            continue
-        if first_at.setdefault(key, row.place) != row.place:
-            faults.append(row.fault(Flaw(f"{key!r} is listed a second time; first listed at {first_at[key]}", "repeated-id")))
-        elif keeps:
-            rows.append((key, file, label, tables.Row(row.file, row.line, {})))
-    splits.check()
+    pictures = PictureRows.read(ref, table, lambda row: _label(row, table))
+    labels = {*_class_columns(table.found), *pictures.values}
     known = {*(listed_classes(table.path.parent) or ()), *(ref.classes or ())}
     names, note = renamed_labels(labels) if not labels <= known else ({}, "")
     several = several_labels({names.get(label, label) for label in labels}, known)
     classes = in_order(sorted_labels({name for label in labels if (name := names.get(label, label)) not in several}), table.path.parent)
     number = {name: index for index, name in enumerate(classes)}
     records = []
-    for key, file, label, row in rows:
-        label = names.get(label, label)
+    for picture in pictures.rows:
+        label = names.get(picture.value, picture.value)
         if label in several:
-            faults.append(
-                row.fault(Flaw(explain(label, several, f"list all classes in {FILE} next to the table"), "unknown-label"), whole=True)
-            )
+            reason = explain(label, several, f"list all classes in {FILE} next to the table")
+            pictures.faults.append(picture.row.fault(Flaw(reason, "unknown-label"), whole=True))
         else:
-            records.append(Record(key, file, number[label]))
-    notes = [*table.notes, *([note] if note else []), *finder.notes]
-    return finish(ref, records, classes, faults, on_error, notes=notes)
+            records.append(Record(picture.key, picture.file, number[label]))
+    notes = [*pictures.notes, *([note] if note else [])]
+    return finish(ref, records, classes, pictures.faults, on_error, notes=notes)
 
 
 def _find(header: Sequence[str]) -> Found:
@@ -98,8 +79,8 @@ def _label(row: tables.Row, table: tables.Table) -> str:
         chosen = [name for name, value in values.items() if value in _ON]
         if len(chosen) > 1:
             raise Flaw(
-                f"the image has several labels ({', '.join(chosen[:5])}); multi-label classification isn't supported, so each image needs "
-                "one label",
+                f"the image has several labels ({', '.join(chosen[:5])}), but the model predicts one class per image; "
+                f"{MULTI_LABEL}, or keep one label",
                 "unknown-label",
             )
         label = "".join(chosen)

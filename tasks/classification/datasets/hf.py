@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from datasets import Dataset as Table
 
 _SAVED = ("dataset_dict.json", "state.json")  # files of a dataset with several splits, and of a single split
+_SEVERAL = "write a table for csv: and --multi-label, with one column of 0 and 1 for each class"
 _PLAIN = ("string", "large_string", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool")
 
 
@@ -57,7 +58,9 @@ def open_hf(ref: DataRef, on_error: OnError) -> Dataset:
         name = None if name is None else whole.get(name, name)
         if name is None or name in several:
             reason = (
-                f"{label} is {value!r}; expected a class" if name is None else explain(name, several, "name all classes with ?classes=")
+                f"{label} is {value!r}; expected a class"
+                if name is None
+                else explain(name, several, "name all classes with ?classes=", _SEVERAL)
             )
             faults.append(Fault(key, reason, whole=True, kind="unknown-label"))
         else:
@@ -142,7 +145,7 @@ def _column(ref: DataRef, table: Table, option: str, fits: Any) -> str:
         found = f"column could be {', '.join(candidates)}" if candidates else "column was not found"
         lists = any(type(feature).__name__ in ("List", "LargeList", "Sequence") for feature in table.features.values())
         if option == "label" and not candidates and lists:
-            found += "; columns with several labels per image are for multi-label classification, which isn't supported"
+            found += f"; columns with several labels per image can't be read here; {_SEVERAL}"
         raise InputError(f"data {ref.text!r}: the {option} {found}; select it with {option}=. The columns are: {columns}")
     return str(candidates[0])
 

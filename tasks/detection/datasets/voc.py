@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from zoo.data.classes import in_order
@@ -15,7 +14,7 @@ from zoo.data.dataset import Dataset, OnError, Record
 from zoo.data.folders import listed
 from zoo.data.formats import DataRef, Scheme, finish
 from zoo.data.names import nfc
-from zoo.data.voc.folder import Annotation, VocFolder, find_annotation, text
+from zoo.data.voc.folder import Annotation, VocFolder, recognise, text
 from zoo.data.voc.splits import choose, split_names
 from zoo.errors import Box, DataError, Fault, Flaw, ImageError
 from zoo.images import decoding
@@ -48,12 +47,6 @@ def open_voc(ref: DataRef, on_error: OnError) -> Dataset:
     if not split.listed and (left := folder.without_annotation(split.annotations)):
         notes.append(f"images without an annotation file, which aren't samples: {listed(left)}")
     return finish(ref, records, reader.classes, [*reader.faults, *folder.walk.faults], on_error, keep_classes, [*notes, *reader.notes])
-
-
-def recognise(path: Path) -> str | None:
-    """Return why a folder is recognised as a VOC dataset, or None if it isn't."""
-    found = find_annotation(path)
-    return f"it contains {found.relative_to(path).as_posix()}" if found else None
 
 
 @dataclass

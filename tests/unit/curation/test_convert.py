@@ -59,7 +59,7 @@ def write_coco(root: Path, plain: bool = False) -> str:
 
 def boxes_of(data: str) -> dict[str, Any]:
     """Return the content that a conversion must keep, by image name: bytes, exact boxes, class names, flags, splits."""
-    content = gather(open_all(data, DETECTION))
+    content = gather(open_all(data, DETECTION), DETECTION)
     about: dict[str, Any] = {"classes": content.classes, "splits": content.splits}
     return about | {
         item.name: (
@@ -150,7 +150,7 @@ def write_folder(root: Path, order: bool = False) -> str:
 
 def labels_of(data: str) -> object:
     opened = open_all(data, CLASSIFICATION)
-    content = gather(opened)
+    content = gather(opened, CLASSIFICATION)
     return (
         content.classes,
         content.splits,

@@ -87,7 +87,7 @@ def test_originals_are_whole_upright_and_have_their_own_boxes() -> None:
     large[200:600, 400:1200] = 255
     target = {"boxes": np.array([[400, 200, 1200, 600]], np.float32), "labels": np.array([0])}
     data = Dataset("squares", (*data.records, Record("large", large, target)), ("square",))
-    found = originals(data, ["2", "large"])
+    found = originals(data, ["2", "large"], DETECTION)
     assert found.keys() == {"2", "large"}
     assert found["2"].boxes_xyxy == pytest.approx(data.records[2].target["boxes"])
     np.testing.assert_array_equal(found["2"].image, data.records[2].source)

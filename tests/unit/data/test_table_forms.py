@@ -218,7 +218,9 @@ def test_labels(folder: Path, cells: tuple[str, ...], classes: tuple[str, ...]) 
 )
 def test_several_labels_in_a_cell_point_to_multi_label_classification(folder: Path, cells: tuple[str, ...], parts: str) -> None:
     text = "path\tlabel\n" + "".join(f"{name}\t{cell}\n" for name, cell in zip(NAMES, cells, strict=True))
-    words = rf"looks like several labels \({parts}\); multi-label classification isn't supported, so each image needs one label"
+    words = (
+        rf"looks like several labels \({parts}\), but the model predicts one class per image; for several, build it with multi_label=True"
+    )
     with pytest.raises(DataError, match=words):
         opened(folder / "a.tsv", text, "classification")
     (folder / "classes.txt").write_text("\n".join(sorted(set(cells))))  # the remedy: they are names of classes
@@ -230,7 +232,7 @@ def test_a_column_per_class(folder: Path) -> None:
     assert labels(dataset) == [("0.png", "cat"), ("1.png", "big dog")]
     assert "each class has a column: cat, big dog" in said
     assert zoo.open_data(folder / "_classes.csv", "classification").keys == dataset.keys
-    for cells, message in (("1,1", r"several labels \(cat, dog\); multi-label classification"), ("0,0", "the label is empty")):
+    for cells, message in (("1,1", r"several labels \(cat, dog\), but .* build it with multi_label=True"), ("0,0", "the label is empty")):
         with pytest.raises(DataError, match=message):
             opened(folder / "_classes.csv", f"filename,cat,dog\n0.png,{cells}\n", "classification")
     with pytest.raises(DataError, match=r"line 2: no column label; expected a label, or a column of 0 and 1 for each class"):

@@ -21,9 +21,9 @@ _PRINTED = 10  # maximum number of findings printed per kind; --json and --repor
 
 def check(flags: DataCheckFlags) -> int:
     """Run the command and return its exit status: 1 if there are errors or warnings, otherwise 0."""
-    task = flags.task or task_of(DataRef.parse(flags.data))
+    task = flags.task_name or task_of(DataRef.parse(flags.data))
     with progress_of(flags.quiet) as progress:
-        examination = examine(flags.data, task, near=flags.near, workers=flags.workers, progress=progress)
+        examination = examine(flags.data, task, options=flags.options, near=flags.near, workers=flags.workers, progress=progress)
         if flags.report is not None:
             write_report(examination, flags.report)
             progress.say(f"report: {flags.report}")

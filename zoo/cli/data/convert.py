@@ -14,7 +14,7 @@ from zoo.task.contract import get_task, list_tasks
 
 def convert(flags: DataConvertFlags) -> int:
     """Run the command and return its exit status."""
-    task = get_task(flags.task or _task(DataRef.parse(flags.source), DataRef.parse(flags.target).scheme))
+    task = get_task(flags.task_name or _task(DataRef.parse(flags.source), DataRef.parse(flags.target).scheme), flags.options)
     with progress_of(flags.quiet) as progress:
         done = write(
             flags.source, flags.target, task, pictures=flags.pictures, lossy=flags.lossy, skip_bad=flags.skip_bad, progress=progress

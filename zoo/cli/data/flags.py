@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -17,8 +17,20 @@ class _DataFlags:
 
     task: str | None = None
     """Task of the dataset; by default inferred from the scheme; classification if several tasks support it."""
+    multi_label: bool = False
+    """Classification only: each image has any number of classes, and coco: and voc: state which classes occur in it."""
     quiet: Quiet = False
     json: Json = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the models that the data is for, which select the variant of the task."""
+        return {"multi_label": True} if self.multi_label else {}
+
+    @property
+    def task_name(self) -> str | None:
+        """The task that the flags name; None if it is inferred from the data."""
+        return self.task or ("classification" if self.multi_label else None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +69,7 @@ class DataConvertFlags(_WriteFlags):
     """Dataset to convert, as scheme:path or a path. Without split=, all splits are converted."""
     target: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="TARGET")]
     """Output, as scheme:FOLDER with a new or empty folder. Schemes for detection: coco, voc, yolo, csv; for classification: folder, csv,
-    hf."""
+    hf; with --multi-label: csv."""
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def show(flags: DataShowFlags) -> int:
         title = f"{dataset.name}: {len(rows)} of {len(dataset)} samples, {what}"
         if flags.original:
             title += ", next to the originals (left)"
-            whole = originals(dataset, [row[0].key for row in rows])
+            whole = originals(dataset, [row[0].key for row in rows], task)
             rows = [[whole[row[0].key], *row] for row in rows]
         _write(flags.out, rows, title, dataset.classes)
     skipped = [*dataset.skipped, *lost]
@@ -81,6 +81,6 @@ def _numbers(values: Sequence[float]) -> str:
 def _model(flags: DataShowFlags) -> tuple[Task, Preprocess | None, str]:
     """Return the task, the preprocessing (None without a saved model), and the name of the model or backbone."""
     if flags.model is None:
-        return get_task(flags.task or task_of(DataRef.parse(flags.data))), None, flags.backbone
+        return get_task(flags.task_name or task_of(DataRef.parse(flags.data)), flags.options), None, flags.backbone
     config = read_description(model_folder(flags.model))[0]
-    return get_task(config.task), config.preprocess, str(flags.model)
+    return get_task(config.task, config.options), config.preprocess, str(flags.model)

@@ -22,7 +22,7 @@ _SHOWN = 40  # maximum number of classes in the table
 def split(flags: DataSplitFlags) -> int:
     """Run the command and return its exit status."""
     parts = parse_parts(flags.parts)
-    task = get_task(flags.task or task_of(DataRef.parse(flags.data)))
+    task = get_task(flags.task_name or task_of(DataRef.parse(flags.data)), flags.options)
     with progress_of(flags.quiet) as progress:
         done = divide(
             flags.data, flags.out, task, parts,

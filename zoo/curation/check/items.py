@@ -29,7 +29,8 @@ class Item:
     key: str  # that of the record, prefixed with the split if the image has no file, because it is then unique only within a split
     record: Record
     splits: tuple[str, ...]  # splits that contain the sample; empty if the dataset has no splits
-    labels: tuple[str, ...]  # class name of the image, or one class name per box; empty if unlabelled
+    labels: tuple[str, ...]  # names of the image's classes, or one class name per box; empty if unlabelled
+    classes: tuple[str, ...]  # class names by index, to which the record's target refers
     boxes: NDArray[np.float32] | None = None  # [N, 4] xyxy in pixels; None if the task has no boxes
     plain: NDArray[np.bool_] | None = None  # whether a box is marked neither as crowd nor as difficult, [N]; None if there are no boxes
 
@@ -76,7 +77,7 @@ def open_all(data: object, task: Task, say: Callable[[str], None] | None = None)
     if not isinstance(data, str | Path):
         given = task.open(data, "skip")
         opened = Opened(given.name)
-        _add(opened, "", given)
+        _add(opened, "", given, task)
         return opened
     ref = DataRef.of(data)
     path, whole = Path(ref.path).expanduser(), ref.split is None and ref.classes is None and ref.limit is None
@@ -98,7 +99,7 @@ def open_all(data: object, task: Task, say: Callable[[str], None] | None = None)
             elif not faults:
                 refusal = error
             continue
-        _add(opened, split or ref.split or "", part)
+        _add(opened, split or ref.split or "", part, task)
     if not opened.items and not opened.faults and refusal is not None:
         raise refusal
     opened.items = merged(opened.items)
@@ -107,9 +108,9 @@ def open_all(data: object, task: Task, say: Callable[[str], None] | None = None)
     return opened
 
 
-def _add(opened: Opened, split: str, part: Dataset) -> None:
+def _add(opened: Opened, split: str, part: Dataset, task: Task) -> None:
     splits = (split,) if split else ()
-    items = [_item(record, part.classes, splits) for record in part.records]
+    items = [_item(record, part.classes, splits, task) for record in part.records]
     faults = part.skipped
     if split and not any(item.record.path for item in items):
         items = [replace(item, key=f"{split}/{item.key}") for item in items]
@@ -121,15 +122,16 @@ def _add(opened: Opened, split: str, part: Dataset) -> None:
     opened.pairs += tuple(getattr(part, "pairs", ()))
 
 
-def _item(record: Record, classes: Sequence[str], splits: tuple[str, ...]) -> Item:
+def _item(record: Record, classes: tuple[str, ...], splits: tuple[str, ...], task: Task) -> Item:
     target: Any = record.target
+    labels = () if target is None else tuple(class_name(classes, label) for label in task.data.labels(target))
     if isinstance(target, Mapping):
         boxes = np.asarray(target["boxes"], dtype=np.float32).reshape(-1, 4)
         plain = np.ones(len(boxes), dtype=np.bool_)
         for name in ("iscrowd", "difficult"):
             plain &= ~np.asarray(target.get(name, np.zeros(len(boxes))), dtype=np.bool_)
-        return Item(record.key, record, splits, tuple(class_name(classes, label) for label in target["labels"]), boxes, plain)
-    return Item(record.key, record, splits, () if target is None else (class_name(classes, target),))
+        return Item(record.key, record, splits, labels, classes, boxes, plain)
+    return Item(record.key, record, splits, labels, classes)
 
 
 def class_name(classes: Sequence[str], label: Any) -> str:

@@ -270,6 +270,12 @@ def find_annotation(root: Path) -> Path | None:
     return None
 
 
+def recognise(path: Path) -> str | None:
+    """Return why a folder is recognised as a VOC dataset, or None if it isn't."""
+    found = find_annotation(path)
+    return f"it contains {found.relative_to(path).as_posix()}" if found else None
+
+
 def _is_xml(file: str) -> bool:
     name = os.path.basename(file)
     return name.lower().endswith(".xml") and not name.startswith(".")

@@ -165,7 +165,8 @@ def _attacked(
 def _check(task: Task, attack: str, eps: float, steps: int, pairs: int, batch_size: int | None) -> None:
     if not task.scoring.attacks:
         known = [f"{name} ({', '.join(TASKS[name].scoring.attacks)})" for name in TASKS if TASKS[name].scoring.attacks]
-        raise InputError(f"attack: the task {task.name} doesn't support attacks; supported are {' and '.join(known)}")
+        options = " with these options" if TASKS[task.name].scoring.attacks else ""
+        raise InputError(f"attack: the task {task.name}{options} doesn't support attacks; supported are {' and '.join(known)}")
     if attack not in task.scoring.attacks:
         raise UnknownNameError(f"attack of the task {task.name}:", attack, task.scoring.attacks)
     if not 0 <= eps <= 1:

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from tests.small_training import RECIPE, coloured, fresh
 from zoo.images.preprocess import ImageBatch, Preprocess
-from zoo.tasks.classification.augment import Augment, mix
+from zoo.task.contract import get_task
+from zoo.tasks.classification.augment import Augment
 from zoo.tasks.classification.options import ClassificationRecipe
 from zoo.training.train import train
 
@@ -27,7 +28,7 @@ def flat() -> ImageBatch:
 
 def mixed(recipe: ClassificationRecipe, seed: int) -> tuple[Tensor, Tensor]:
     torch.manual_seed(seed)
-    images, targets = mix(recipe, 4, flat(), TARGETS)
+    images, targets = get_task("classification").data.mix(recipe, flat(), TARGETS, 4)
     return images.pixels, targets
 
 

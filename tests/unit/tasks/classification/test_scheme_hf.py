@@ -76,12 +76,16 @@ def test_labels_that_pandas_wrote_as_fractions(tmp_path: Path, kind: str) -> Non
 
 def test_several_labels_point_to_multi_label_classification(tmp_path: Path) -> None:
     folder = save(table(["dog", "cat dog"], hf.Value("string")), tmp_path / "a")
-    words = r"000001: the label 'cat dog' looks like several labels \(cat, dog\); multi-label classification isn't supported, .*\?classes="
+    words = (
+        r"000001: the label 'cat dog' looks like several labels \(cat, dog\); but .* write a table for csv: and --multi-label, .*\?classes="
+    )
     with pytest.raises(DataError, match=words):
         opened(f"hf:{folder}")
     assert opened(f"hf:{folder}?classes=dog,cat dog").classes == ("dog", "cat dog")
     folder = save(table([["dog"], ["cat", "dog"]], hf.List(hf.Value("string"))), tmp_path / "b")
-    with pytest.raises(InputError, match=r"the label column was not found; .* for multi-label classification, which isn't supported"):
+    with pytest.raises(
+        InputError, match=r"the label column was not found; .* can't be read here; write a table for csv: and --multi-label"
+    ):
         opened(f"hf:{folder}")
 
 

@@ -1,0 +1,27 @@
+"""Scoring of multi-label classification: its metric and its thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from zoo.data.dataset import Dataset
+from zoo.task.metric import Metric
+from zoo.task.scoring import Scoring
+from zoo.tasks.classification.multilabel.thresholds import KEY, stored_thresholds
+
+
+class MultiLabelScoring(Scoring):
+    """Evaluation of multi-label classifiers by average precision, and by F1 and accuracy at the thresholds."""
+
+    primary_score = "mAP"
+
+    def settle(self, options: dict[str, Any], metadata: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Add the thresholds that are stored with the models. Models with different thresholds are scored at the default, 0.5."""
+        return {**options, KEY: stored_thresholds(metadata)}
+
+    def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
+        """Return the multi-label metric: mAP, F1, precision, recall and subset accuracy."""
+        from zoo.tasks.classification.multilabel.metric import MultiLabelMetric
+
+        return MultiLabelMetric(classes, options[KEY])
