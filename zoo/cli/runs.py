@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -17,8 +17,11 @@ from zoo.cli.context import print_json
 from zoo.cli.flags import Json
 from zoo.errors import InputError, UnknownNameError, ZooError
 
+if TYPE_CHECKING:
+    from rich.table import Table
+
 _SHOWN = 8  # maximum number of settings per run in the table; --json contains all
-_SETTINGS = 24  # minimum width of the settings column, and of the longest words of others that aren't broken, in characters
+_SETTINGS = 24  # minimum width of the settings column, in characters
 _UNFOLDED = 10_000  # width of the table in characters if the output is a file or pipe, large enough that no line is wrapped
 _WHOLE = ("loss", "time")  # columns whose cells are never wrapped
 
@@ -161,9 +164,7 @@ def _finite(value: float | None) -> float | None:
 
 
 def _print(runs: Sequence[RunSummary], faults: Sequence[str], sort: str | None) -> None:
-    from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.table import Table
 
     from zoo.cli.tables import number
 
@@ -187,18 +188,48 @@ def _print(runs: Sequence[RunSummary], faults: Sequence[str], sort: str | None) 
     settings = differing(runs)
     if settings:
         columns["settings"] = [_settings(run, settings) for run in runs]
-    table = Table(box=SIMPLE_HEAD)
-    for title, cells in columns.items():
-        longest = max(len(word) for cell in (title, *cells) for word in cell.split())
-        least, whole = _SETTINGS if title == "settings" else min(longest, _SETTINGS), title in _WHOLE
-        table.add_column(title, overflow="fold", no_wrap=whole, justify="right" if whole else "left", min_width=least)
-    for row in zip(*columns.values(), strict=True):
-        table.add_row(*row)
     if same:
         console.print(", ".join(same))
-    console.print(table)
+    console.print(_table(columns, console.width))
     for fault in faults:
         console.print(f"damaged: {fault}")
+
+
+def _table(columns: dict[str, list[str]], width: int) -> Table:
+    """Return the table of runs. If the longest words don't fit, task, backbone and data share a column."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    if not _fits(columns, width):
+        columns = _stacked(columns)
+    fits = _fits(columns, width)
+    table = Table(box=SIMPLE_HEAD)
+    for title in columns:
+        whole = title in _WHOLE
+        least = _SETTINGS if title == "settings" else _longest(title, columns[title]) if fits else None
+        table.add_column(title, overflow="fold", no_wrap=whole, justify="right" if whole else "left", min_width=least)
+    for cells in zip(*columns.values(), strict=True):
+        table.add_row(*cells)
+    return table
+
+
+def _fits(columns: Mapping[str, Sequence[str]], width: int) -> bool:
+    """Return whether a table has room for the longest word of each column; cells have a margin on both sides."""
+    longest = (_longest(title, cells) for title, cells in columns.items())
+    return sum(longest) <= width - 3 * len(columns) - 1
+
+
+def _longest(title: str, cells: Sequence[str]) -> int:
+    return max((len(word) for cell in (title, *cells) for word in cell.split()), default=0)
+
+
+def _stacked(columns: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Return the columns of a table with task, backbone and data below each other in one column."""
+    titles = [title for title in ("task", "backbone", "data") if title in columns]
+    if len(titles) < 2:
+        return dict(columns)
+    joined = {", ".join(titles): ["\n".join(cells) for cells in zip(*(columns[title] for title in titles), strict=True)]}
+    return {"run": columns["run"], **joined, **{title: cells for title, cells in columns.items() if title not in ("run", *titles)}}
 
 
 def _best(run: RunSummary) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.small_training import RECIPE, coloured, fresh
 from zoo.cli.main import main
-from zoo.cli.runs import differing, find_runs, read_run, sort_runs
+from zoo.cli.runs import RunSummary, _print, differing, find_runs, read_run, sort_runs
 from zoo.errors import InputError, UnknownNameError
 from zoo.training.train import train
 
@@ -99,8 +99,20 @@ def test_in_a_pipe_no_line_is_folded_and_in_a_narrow_terminal_settings_are_reada
     lines = printed(capsys, "runs", runs)[1].splitlines()
     assert max(len(line) for line in lines) <= 80
     assert any("weight_decay 0" in line for line in lines)
-    words = {word for line in lines for word in line.split()}
-    assert {"first", "deeper/second", "2/2", "unfinished", "best", "2.0000", "(epoch", "0.1250"} <= words
+
+
+def test_words_are_whole_in_80_columns(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(name: str, task: str, backbone: str, data: str) -> RunSummary:
+        return RunSummary(name, task, backbone, data, 3, 4, "unfinished", 2, "precision", {"precision": 0.5}, 0.25, 700.0, {})
+
+    monkeypatch.setenv("COLUMNS", "80")
+    _print(
+        [run("first", "classification", "resnet50", "folder:leaves"), run("second-run", "detection", "resnet18", "coco:bolts")], [], None
+    )
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    cells = "second-run classification detection resnet50 resnet18 folder:leaves coco:bolts unfinished precision 0.5000 0.2500"
+    assert set(cells.split()) <= set(out.split())
 
 
 def test_json_and_order(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -194,8 +206,6 @@ def test_what_holds_no_runs(tmp_path: Path, runs: Path, capsys: pytest.CaptureFi
 
 def test_scores_that_are_not_there_come_last() -> None:
     def run(name: str, score: float | None) -> Any:
-        from zoo.cli.runs import RunSummary
-
         return RunSummary(name, "classification", "b", "d", 1, 1, "finished", 1, "top1", {"top1": score}, score, 1.0, {})
 
     runs = [run("none", None), run("low", 0.1), run("nan", float("nan")), run("high", 0.9)]
