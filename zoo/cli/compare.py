@@ -32,6 +32,8 @@ class CompareFlags:
     data: EvaluationData
     task: str | None = None
     """Task; required for prediction files, otherwise taken from the models."""
+    multi_label: bool = False
+    """Classification only: the prediction files are those of multi-label models."""
     replicates: int = REPLICATES
     """Number of bootstrap replicates for the 95 % confidence intervals."""
     batch_size: BatchSize = None
@@ -60,7 +62,10 @@ def run(flags: Flags) -> int:
             raise InputError(f"the two sides have different tasks ({', '.join(sorted(tasks))}); only the same task can be compared")
         task, *others = (get_task(*kind) for kind in kinds)
         if any(other is not task for other in others):
-            raise InputError(f"the two sides have different variants of the task {task.name}; only the same variant can be compared")
+            raise InputError(
+                f"the two sides have different variants of the task {task.name}; only the same variant can be compared. "
+                "Prediction files of multi-label models need --multi-label"
+            )
         pictures = any(path.is_dir() for side in sides for path in side)  # prediction files are scored without the images
         data = task.open(flags.main.data, flags.run.on_error, progress.say, pictures)
         a, b = ([_scores(path, kinds[0], data, flags, progress) for path in side] for side in sides)
@@ -91,7 +96,7 @@ def _kind(path: Path, main: CompareFlags) -> tuple[str, Mapping[str, Any]]:
         return config.task, config.options
     if main.task is None:
         raise InputError(f"{path} is a prediction file; pass its task with --task")
-    return main.task, {}
+    return main.task, {"multi_label": True} if main.multi_label else {}
 
 
 def _scores(path: Path, kind: tuple[str, Mapping[str, Any]], data: Dataset, flags: Flags, progress: Progress) -> Scores:

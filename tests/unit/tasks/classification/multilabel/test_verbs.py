@@ -71,6 +71,11 @@ def test_training_learns_the_labels(run: Path, stripes: str, capsys: pytest.Capt
     again = printed(capsys, "eval", "--multi-label", "--predictions", str(saved), "--data", f"{stripes}?split=test")
     assert again["scores"] == found["scores"]
     assert again["intervals"] == found["intervals"]
+    words = ["compare", str(saved), str(run), "--task", "classification", "--data", f"{stripes}?split=test"]
+    assert printed(capsys, *words, "--multi-label")["n"] == 16
+    capsys.readouterr()
+    assert main([*words, "--quiet"]) == 2
+    assert "Prediction files of multi-label models need --multi-label" in capsys.readouterr().err
     assert "Sample predictions" in (run / "report.html").read_text()
 
 
