@@ -77,7 +77,7 @@ def test_labels_that_pandas_wrote_as_fractions(tmp_path: Path, kind: str) -> Non
 def test_several_labels_point_to_multi_label_classification(tmp_path: Path) -> None:
     folder = save(table(["dog", "cat dog"], hf.Value("string")), tmp_path / "a")
     words = (
-        r"000001: the label 'cat dog' looks like several labels \(cat, dog\); but .* write a table for csv: and --multi-label, .*\?classes="
+        r"000001: the label 'cat dog' looks like several labels \(cat, dog\), but .* write a table for csv: and --multi-label, .*\?classes="
     )
     with pytest.raises(DataError, match=words):
         opened(f"hf:{folder}")
