@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from zoo.errors import InputError, UnknownNameError, check_positive
+from zoo.tasks.detection.attributes import Attributes, checked_attributes
 
 Evaluator = Literal["faster", "pycocotools"]
 SMALL_INPUT = 400
@@ -50,6 +51,7 @@ class DetectionOptions:
             image. By default 8, or 4 for images up to 400 pixels.
         head_version: 1 for the head of torchvision's `fasterrcnn_resnet50_fpn`, 2 for that of `fasterrcnn_resnet50_fpn_v2` (Li et al. 2021,
             arXiv 2111.11429), with batch-norm in the pyramid, two convolutions in the RPN, and four before the box head's hidden layer.
+        attributes: attributes that are predicted for each object: at least two values for each name. By default, there are none.
     """
 
     score_threshold: float = 0.05
@@ -64,12 +66,14 @@ class DetectionOptions:
     roi_batch: int | None = None
     anchor_scale: int | None = None
     head_version: int = 1
+    attributes: Attributes | None = None
 
     def __post_init__(self) -> None:
         for name, value in {"score_threshold": self.score_threshold, "nms_threshold": self.nms_threshold}.items():
             if not 0 <= value <= 1:
                 raise InputError(f"detection: {name} is {value}; expected a number from 0 to 1")
-        numbers = {option.name: getattr(self, option.name) for option in fields(self) if not option.name.endswith("threshold")}
+        names = (option.name for option in fields(self))
+        numbers = {name: getattr(self, name) for name in names if name != "attributes" and not name.endswith("threshold")}
         check_positive("detection", **{name: value for name, value in numbers.items() if value is not None})
         if self.head_version not in (1, 2):
             raise InputError(f"detection: head_version is {self.head_version}; expected 1 or 2")
@@ -79,11 +83,14 @@ class DetectionOptions:
                 f"at least image_size ({self.image_size})"
             )
 
+        if self.attributes is not None:
+            object.__setattr__(self, "attributes", checked_attributes(self.attributes) or None)
+
     def settled(self) -> DetectionOptions:
         """Return the options with every None replaced by its default."""
         size = self.image_size or min(_SIZE, self.max_image_size or _SIZE)
         longest = round(size * _LONGEST) if self.max_image_size is None else self.max_image_size
-        head = {name: sizes[size <= SMALL_INPUT] for name, sizes in HEADS.items() if getattr(self, name) is None}
+        head: dict[str, Any] = {name: sizes[size <= SMALL_INPUT] for name, sizes in HEADS.items() if getattr(self, name) is None}
         return replace(self, image_size=size, max_image_size=longest, **head)
 
 

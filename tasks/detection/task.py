@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -26,6 +27,8 @@ from zoo.task.head import Head, HeadSpec
 from zoo.task.metric import Metric
 from zoo.task.recipe import Recipe
 from zoo.task.scoring import Scoring
+from zoo.tasks.detection.attributes import Attributes, checked_attributes
+from zoo.tasks.detection.data.attributes import attributes_matched, check_attributes
 from zoo.tasks.detection.data.coco import NumberedDataset
 from zoo.tasks.detection.data.targets import relabelled
 from zoo.tasks.detection.datasets import SCHEMES
@@ -84,7 +87,7 @@ class DetectionBuilding(Building):
 
 
 class DetectionData(TaskData):
-    """Data of detection: boxes with class indices for each image."""
+    """Data of detection: boxes with class indices for each image, and indices of the values of the model's attributes."""
 
     schemes: ClassVar[Registry[Scheme]] = SCHEMES
     writers: ClassVar[Registry[Writer] | None] = WRITERS
@@ -92,17 +95,29 @@ class DetectionData(TaskData):
     recipe: ClassVar[type[Recipe]] = DetectionRecipe
     recipes: ClassVar[Mapping[str, Recipe]] = RECIPES
 
+    def __init__(self, attributes: Attributes) -> None:
+        self._attributes = attributes
+
     def labels(self, target: Any) -> Sequence[int]:
         """Return the class index of each box."""
         return [int(label) for label in target["labels"]]
 
     def collate_targets(self, targets: Sequence[Any]) -> list[dict[str, Tensor]]:
-        """Convert the arrays in the target of each image to tensors."""
-        return [{name: torch.as_tensor(array) for name, array in target.items()} for target in targets]
+        """Convert the arrays in the target of each image to tensors. Attributes that the model doesn't have are texts, and are left out."""
+        arrays = ({name: np.asarray(array) for name, array in target.items()} for target in targets)
+        return [{name: torch.as_tensor(array) for name, array in each.items() if array.dtype.kind not in "OU"} for each in arrays]
 
     def relabel(self, dataset: Dataset, new_index: Sequence[int], classes: tuple[str, ...]) -> Dataset:
         """Return the dataset with its class indices replaced by the model's."""
         return dataset.with_targets(lambda target: relabelled(target, new_index), classes)
+
+    def checked(self, dataset: Dataset, classes: tuple[str, ...]) -> Dataset:
+        """Return the dataset with indices of the model's values as attributes."""
+        return attributes_matched(dataset, self._attributes)
+
+    def check_training(self, dataset: Dataset) -> Sequence[str]:
+        """Raise an `InputError` if no box has a value of one of the model's attributes; name attributes that the model doesn't have."""
+        return check_attributes(dataset, self._attributes)
 
     def augment(self, recipe: Any, preprocess: Preprocess, dataset: Dataset) -> Callable[[Sample], Sample]:
         """Return the transformation of training images: scale jitter, flips, brightness and contrast, and copy-paste."""
@@ -125,33 +140,44 @@ class DetectionData(TaskData):
 
 
 class DetectionAnswers(Answers):
-    """Predictions of detectors: boxes, scores and labels for each image."""
+    """Predictions of detectors: boxes, scores, labels and probabilities of attributes for each image."""
 
-    def split(self, answers: Sequence[Mapping[str, Tensor]]) -> list[dict[str, NDArray[Any]]]:
-        """Convert the boxes, scores and labels of each image to NumPy arrays."""
-        return [{name: answer[name].detach().cpu().numpy() for name in ("boxes", "scores", "labels")} for answer in answers]
+    def __init__(self, attributes: Attributes) -> None:
+        self._attributes = attributes
 
-    def agreement(self, wanted: Mapping[str, NDArray[Any]], got: Mapping[str, NDArray[Any]]) -> tuple[float, float]:
+    def split(self, answers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Convert the boxes, scores, labels and attributes of each image to NumPy arrays."""
+        found = []
+        for answer in answers:
+            arrays: dict[str, Any] = {name: answer[name].detach().cpu().numpy() for name in ("boxes", "scores", "labels")}
+            if self._attributes:
+                arrays["attributes"] = {name: values.detach().cpu().numpy() for name, values in answer["attributes"].items()}
+            found.append(arrays)
+        return found
+
+    def agreement(self, wanted: Mapping[str, Any], got: Mapping[str, Any]) -> tuple[float, float]:
         """Return the number of confident boxes that both predictions contain, and the total number of confident boxes."""
         found = [equal_boxes(wanted, got), equal_boxes(got, wanted)]
         return sum(equal for equal, _ in found), sum(count for _, count in found)
 
     def prediction(
         self,
-        answer: Mapping[str, NDArray[Any]],
+        answer: Mapping[str, Any],
         image: NDArray[np.uint8],
         key: str,
         classes: tuple[str, ...],
         metadata: Mapping[str, Any] | None = None,
     ) -> Detections:
         """Convert the prediction for one image to a `Detections` object."""
-        return Detections(key, image, answer["boxes"], answer["scores"], answer["labels"], classes)
+        values = {name: tuple(values) for name, values in self._attributes.items()}
+        found = answer.get("attributes", {})
+        return Detections(key, image, answer["boxes"], answer["scores"], answer["labels"], classes, found, values)
 
     def files(self) -> AnswerFiles | None:
         """Return the reader and writer of COCO results files; see `prediction.files`."""
-        from zoo.tasks.detection.prediction.files import FILES
+        from zoo.tasks.detection.prediction.files import files
 
-        return FILES
+        return files(self._attributes)
 
     def combination(self, metadata: Sequence[Mapping[str, Any]]) -> Combination | None:
         """Return the combination of several predictions by weighted boxes fusion."""
@@ -165,22 +191,49 @@ class DetectionAnswers(Answers):
         """Return examples that show the detections of each image next to its ground truth."""
         from zoo.tasks.detection.metric.report import examples
 
-        return list(examples(answers, targets, keys, classes))[:count]
+        return list(examples(answers, targets, keys, classes, self._attributes))[:count]
 
 
 class DetectionScoring(Scoring):
-    """Evaluation of detectors by the twelve COCO scores and the TIDE error breakdown."""
+    """Evaluation of detectors by the twelve COCO scores, the scores of attributes, and the TIDE error breakdown."""
 
     primary_score = "AP"
     options = ScoringOptions
+
+    def __init__(self, attributes: Attributes) -> None:
+        self._attributes = attributes
 
     def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
         """Return a metric that computes the COCO scores, breaking ties by the order of the dataset's image ids, if it has any."""
         from zoo.tasks.detection.metric.metric import CocoMetric
 
         order = dataset.order if isinstance(dataset, NumberedDataset) else None
-        return CocoMetric(classes, ScoringOptions(**options), order)
+        return CocoMetric(classes, ScoringOptions(**options), order, self._attributes)
 
 
-DETECTION = Task("detection", DetectionBuilding(), DetectionData(), DetectionAnswers(), DetectionScoring())
+class DetectionTask(Task):
+    """Detection, with a variant for each set of attributes."""
+
+    def variant(self, options: Mapping[str, Any]) -> Task:
+        """Return the task for models with the attributes in the options."""
+        attributes = checked_attributes(options.get("attributes") or {})
+        return _variant(tuple((name, tuple(values)) for name, values in attributes.items())) if attributes else DETECTION
+
+    def takes_weights_of(self, other: Task) -> bool:
+        """Return True: variants differ only in the layers of the attributes, which may be newly initialised."""
+        return True
+
+
+def _of(attributes: Attributes) -> DetectionTask:
+    data, answers, scoring = DetectionData(attributes), DetectionAnswers(attributes), DetectionScoring(attributes)
+    return DetectionTask("detection", DetectionBuilding(), data, answers, scoring)
+
+
+@functools.cache
+def _variant(attributes: tuple[tuple[str, tuple[str, ...]], ...]) -> DetectionTask:
+    """Return the variant for these attributes; always the same object, because variants are compared by identity."""
+    return _of(dict(attributes))
+
+
+DETECTION = _of({})
 TASKS.add("detection", DETECTION)

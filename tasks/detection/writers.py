@@ -17,6 +17,8 @@ from zoo.data.writers import Content, Picture, Writer, same_stem, table_losses
 from zoo.images.decoding import size
 from zoo.registry import Registry
 from zoo.system.files import write_text
+from zoo.tasks.detection.data.attributes import attribute_counts, attributes_of
+from zoo.tasks.detection.data.box_table import find
 from zoo.tasks.detection.data.targets import Target, as_target
 from zoo.tasks.detection.data.yolo.description import SPLITS
 from zoo.tasks.detection.data.yolo.lines import fractions
@@ -24,6 +26,7 @@ from zoo.tasks.detection.data.yolo.lines import fractions
 _TABLE = "annotations.csv"
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _MARKS = ("iscrowd", "difficult", "area")
+_OF_VOC = ("pose", "truncated", "occluded")  # elements of every VOC file, whose loss isn't worth a question
 
 
 def _own_area(target: Target) -> bool:
@@ -66,40 +69,71 @@ def _annotations(pictures: Sequence[Picture]) -> Iterator[dict[str, Any]]:
                 "area": float(target["area"][place]),
                 "iscrowd": int(target["iscrowd"][place]),
                 **({"difficult": 1} if target["difficult"][place] else {}),
+                **({"attributes": known} if (known := _known(target, place)) else {}),
             }
 
 
+def _known(target: Target, place: int) -> dict[str, str]:
+    """Return the known attributes of a box by name."""
+    return {name: str(values[place]) for name, values in attributes_of(target).items() if values[place]}
+
+
+def _attribute_names(content: Content) -> list[str]:
+    return list(attribute_counts(picture.record.target for picture in content.pictures))
+
+
 def write_csv(content: Content, out: Path) -> None:
-    """Write the images and annotations.csv. The columns iscrowd, difficult and area are included only if a box needs them."""
+    """Write the images and annotations.csv, with a column for each attribute.
+
+    The columns iscrowd, difficult and area are included only if a box needs them.
+    """
     marks = [mark for mark in _MARKS if any(_has(mark, as_target(picture.record.target, picture.name)) for picture in content.pictures)]
     rows: list[list[str]] = []
+    names = _attribute_columns(content, _attribute_names(content))
     for picture in content.pictures:
         content.put(picture, out / picture.name)
         for split in picture.splits or ("",):
-            for row in _rows(as_target(picture.record.target, picture.name), content.classes, marks):
+            for row in _rows(as_target(picture.record.target, picture.name), content.classes, marks, names):
                 rows.append([picture.name, *row[:5], *([split] if content.splits else []), *row[5:]])
-    write_text(out / _TABLE, as_csv(["path", *_SIDES, "label", *(["split"] if content.splits else []), *marks], rows))
+    write_text(out / _TABLE, as_csv([*_header(content), *marks, *names], rows))
     write_order(content.classes, sorted({row[5] for row in rows} - {""}), out)
+
+
+def _header(content: Content) -> list[str]:
+    return ["path", *_SIDES, "label", *(["split"] if content.splits else [])]
+
+
+def _attribute_columns(content: Content, names: list[str]) -> list[str]:
+    """Return those of the attributes whose columns are read as attributes, and not as something else."""
+    return list(find([*_header(content), *_MARKS, *names]).extra)
+
+
+def _csv_losses(content: Content) -> list[str]:
+    """Return the losses of tables, and attributes whose columns would be read as something else."""
+    names = _attribute_names(content)
+    kept = _attribute_columns(content, names)
+    return [*table_losses(content), *(f"the attribute {name!r} has the name of another column" for name in names if name not in kept)]
 
 
 def _has(mark: str, target: Target) -> bool:
     return not _own_area(target) if mark == "area" else bool(target[mark].any())
 
 
-def _rows(target: Target, classes: tuple[str, ...], marks: list[str]) -> Iterator[list[str]]:
-    """Yield one table row per box: corners, label and the columns named in `marks`. An image without boxes yields one empty row."""
+def _rows(target: Target, classes: tuple[str, ...], marks: list[str], names: list[str]) -> Iterator[list[str]]:
+    """Yield one table row per box: corners, label, and the columns `marks` and attributes `names`; an empty row without boxes."""
     if not len(target["boxes"]):
-        yield [""] * (5 + len(marks))
+        yield [""] * (5 + len(marks) + len(names))
     for place, box in enumerate(target["boxes"].tolist()):
         values = [repr(float(target[mark][place])) if mark == "area" else str(int(target[mark][place])) for mark in marks]
-        yield [*map(repr, box), classes[target["labels"][place]], *values]
+        known = _known(target, place)
+        yield [*map(repr, box), classes[target["labels"][place]], *values, *(known.get(name, "") for name in names)]
 
 
 def write_voc(content: Content, out: Path) -> None:
     """Write JPEGImages, Annotations with one XML file per image, and ImageSets/Main with one list per split.
 
-    Boxes are written in pixels, without rounding. Crowds, and areas that differ from the box's, are written as additional elements, which
-    VOC doesn't define and other readers ignore.
+    Boxes are written in pixels, without rounding. Attributes are written as CVAT writes them. Crowds, and areas that differ from the box's,
+    are written as additional elements, which VOC doesn't define and other readers ignore.
     """
     names = _file_names(content.pictures)
     (out / "Annotations").mkdir()
@@ -150,6 +184,11 @@ def _tree(name: str, target: Target, classes: Sequence[str], size_hw: tuple[int,
         corners = SubElement(entry, "bndbox")
         for side, value in zip(_SIDES, box, strict=True):
             SubElement(corners, side).text = f"{value:.0f}" if value.is_integer() else repr(value)
+        if known := _known(target, place):
+            attributes = SubElement(entry, "attributes")
+            for attribute, text in known.items():
+                pair = SubElement(attributes, "attribute")
+                SubElement(pair, "name").text, SubElement(pair, "value").text = attribute, text
     indent(root)
     return root
 
@@ -184,9 +223,12 @@ def write_yolo(content: Content, out: Path) -> None:
 def _yolo_losses(content: Content) -> list[str]:
     targets = [picture.record.target for picture in content.pictures]
     crowds, difficult = (sum(int(target[mark].sum()) for target in targets if mark in target) for mark in ("iscrowd", "difficult"))
+    counts = attribute_counts(targets)
+    names = [name for name, values in counts.items() if len(values) > 1 and name not in _OF_VOC]
     masks = sum(not _own_area(picture.record.target) for picture in content.pictures)
     lost = [f"{crowds} boxes are crowds: they become ordinary boxes"] if crowds else []
     lost += [f"{difficult} boxes are difficult: they become ordinary boxes"] if difficult else []
+    lost += [f"the boxes have attributes ({', '.join(names)}): they are dropped"] if names else []
     lost += [f"{masks} images have boxes with the area of a mask: it is replaced by the area of the box"] if masks else []
     lost += [f"{first} and {second} would share one label file" for first, second in same_stem(content.pictures)]
     lost += [f"the split {split!r} is not one of {', '.join(SPLITS)}" for split in content.splits if split not in SPLITS]
@@ -196,6 +238,6 @@ def _yolo_losses(content: Content) -> list[str]:
 
 WRITERS: Registry[Writer] = Registry("detection format")
 WRITERS.add("coco", Writer(write_coco))
-WRITERS.add("csv", Writer(write_csv, table_losses, path=_TABLE))
+WRITERS.add("csv", Writer(write_csv, _csv_losses, path=_TABLE))
 WRITERS.add("voc", Writer(write_voc, _voc_losses))
 WRITERS.add("yolo", Writer(write_yolo, _yolo_losses))

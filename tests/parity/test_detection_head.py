@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from zoo.tasks.detection.options import HEADS, DetectionOptions
 
 LEVELS = tuple(Level(f"c{index}", 256 * 2 ** (index - 2), 2**index) for index in range(2, 6))
 SIZE, LONGEST = 320, 480
-FULL = {name: full for name, (full, _) in HEADS.items()}
+FULL: dict[str, Any] = {name: full for name, (full, _) in HEADS.items()}
 PREPROCESS = Preprocess("fit", (SIZE, LONGEST), antialias=False)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass, replace
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import tyro
 
 _HELP = tyro.constructors.ConstructorRegistry()
+_NAMED_VALUES = "NAME=VALUE,VALUE;NAME=VALUE,VALUE"
 _ACTIVE: set[Any] = set()  # dataclasses that tyro's own rule is reading, so that `_readable` doesn't call itself
 
 
@@ -37,6 +39,31 @@ def _readable_flag(flag: tyro.constructors.StructFieldSpec) -> tyro.constructors
     return replace(flag, type=Annotated[(kind, shown, *extras)], helptext=lambda: _sentence(flag.helptext))  # type: ignore[arg-type]
 
 
+@_HELP.primitive_rule
+def _named_values(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec[Any] | None:
+    """Return tyro's specification of a mapping from names to values, such as "colour=red,blue;damaged=no,yes"."""
+    if get_origin(info.type) is not Mapping:
+        return None
+
+    def parsed(words: list[str]) -> dict[str, list[str]]:
+        pairs = [part.partition("=") for part in words[0].split(";") if part.strip()]
+        names = [name.strip() for name, _, _ in pairs]
+        if not all(names) or not all(equals for _, equals, _ in pairs) or len(set(names)) < len(names):
+            raise ValueError(f"{words[0]!r} isn't a list of unique names with their values; expected {_NAMED_VALUES}")
+        return {name: [value.strip() for value in values.split(",")] for name, (_, _, values) in zip(names, pairs, strict=True)}
+
+    def written(values: Mapping[str, Sequence[str]]) -> list[str]:
+        return [";".join(f"{name}={','.join(each)}" for name, each in values.items())]
+
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=_NAMED_VALUES,
+        instance_from_str=parsed,
+        is_instance=lambda value: isinstance(value, Mapping),
+        str_from_instance=written,
+    )
+
+
 def _sentence(text: Any) -> str | None:
     words = " ".join(((text() if callable(text) else text) or "").split())
     return words[:1].upper() + words[1:] or None
@@ -47,6 +74,8 @@ def _optional_metavar(kind: Any) -> str | None:
     kinds = [inner for inner in get_args(kind) if inner is not type(None)]
     if len(kinds) == len(get_args(kind)):
         return None
+    if get_origin(kinds[0]) is Mapping:
+        return _NAMED_VALUES
     return f"{{{','.join(get_args(kinds[0]))}}}" if get_origin(kinds[0]) is Literal else kinds[0].__name__.upper()
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image as PILImage
 
 from zoo.curation.check.items import class_name
-from zoo.data.dataset import Dataset, Image, OnError
+from zoo.data.dataset import ATTRIBUTE, Dataset, Image, OnError
 from zoo.data.loader import evaluation_loader, training_loader
 from zoo.data.sampling import Shuffled, TrainingPlan
 from zoo.errors import Fault
@@ -62,7 +62,9 @@ def _seen(key: str, image: Image, target: Any, frame_hw: tuple[int, int], classe
     if not isinstance(target, Mapping):
         return Seen(key, image, labels)
     scale = np.array([image.shape[1] / frame_hw[1], image.shape[0] / frame_hw[0]] * 2, np.float32)
-    return Seen(key, image, labels, np.asarray(target["boxes"], np.float32) * scale)
+    known = [values for name, values in target.items() if name.startswith(ATTRIBUTE)]
+    details = tuple(", ".join(filter(None, (str(values[row]) for values in known))) for row in range(len(labels)))
+    return Seen(key, image, labels, np.asarray(target["boxes"], np.float32) * scale, details)
 
 
 def originals(dataset: Dataset, keys: Sequence[str], task: Task) -> dict[str, Seen]:

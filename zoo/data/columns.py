@@ -66,6 +66,7 @@ class Found:
         notes: what was assumed.
         header: the names in the file.
         headless: whether the table has no header; the first row is then a row of data.
+        extra: further columns that the reader uses under their own names.
     """
 
     names: dict[str, str]
@@ -73,6 +74,7 @@ class Found:
     header: list[str]
     notes: list[str] = field(default_factory=list)
     headless: bool = False
+    extra: Sequence[str] = ()
 
     @property
     def others(self) -> list[str]:

@@ -15,6 +15,7 @@ from zoo.errors import Fault, Flaw, ImageError, InputError
 from zoo.images import bands
 from zoo.images import decoding as images
 
+ATTRIBUTE = "attribute:"  # prefix of the fields of a detection target with attributes of its boxes
 OnError = Literal["raise", "skip"]
 Image = NDArray[np.uint8]
 

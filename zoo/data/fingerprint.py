@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zoo.data.dataset import Dataset, Record
 
@@ -61,8 +62,12 @@ def _target(target: Any) -> str:
     if isinstance(target, Mapping):
         parts = ((name, np.asarray(value)) for name, value in sorted(target.items()))
         return hashlib.blake2b(
-            b"".join(f"{name} {value.dtype} {value.shape} ".encode() + value.tobytes() for name, value in parts)
+            b"".join(f"{name} {value.dtype} {value.shape} ".encode() + _bytes(value) for name, value in parts)
         ).hexdigest()[:_LENGTH]
     if isinstance(target, np.ndarray):
         return hashlib.blake2b(f"{target.dtype} {target.shape} ".encode() + target.tobytes()).hexdigest()[:_LENGTH]
     return repr(target)
+
+
+def _bytes(values: NDArray[Any]) -> bytes:
+    return repr(values.tolist()).encode() if values.dtype == object else values.tobytes()  # the bytes of objects are addresses

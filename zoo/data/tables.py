@@ -128,7 +128,7 @@ class Table:
         if self.form is not None:
             return text_cells(self.path, self.form)
         raw = parquet_header(self.path)
-        used = set(self.found.names.values())
+        used = {*self.found.names.values(), *self.found.extra}
         wanted = frozenset(name for name, plain in zip(raw, self.found.header, strict=False) if plain in used)
         return _with_header(raw, parquet_cells(self.path, wanted))
 

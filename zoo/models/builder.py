@@ -31,7 +31,7 @@ def settle_options(
     """
     given = {name: value for name, value in asked.items() if value is not None}
     own = definition.options.get(task.name, {})
-    if weights is None or weights.task != task.name or not _same_variant(task, weights.options, given):
+    if weights is None or weights.task != task.name or not _takes(task, weights.options, given):
         return task.parse_options({**own, **given}), {}
     made_with = {**own, **weights.options}
     refuse_other_options(task, f"the weights {weights.origin}", made_with, given)
@@ -40,9 +40,9 @@ def settle_options(
     return options, weights.metadata if same else {}
 
 
-def _same_variant(task: Task, made_with: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
-    """Return whether options that are `given` leave a model in the variant of the task that weights were made for."""
-    return get_task(task.name, {**made_with, **given}) is get_task(task.name, made_with)
+def _takes(task: Task, made_with: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
+    """Return whether a model with options that are `given` takes the weights that were made with other options."""
+    return get_task(task.name, {**made_with, **given}).takes_weights_of(get_task(task.name, made_with))
 
 
 def refuse_other_options(task: Task, weights: str, made_with: Mapping[str, Any], asked: Mapping[str, Any]) -> None:

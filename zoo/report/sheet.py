@@ -31,6 +31,7 @@ class Seen:
     image: NDArray[np.uint8]  # [h, w, 3] RGB, without padding and not normalised
     labels: tuple[str, ...]  # class name of the image, or one class name per box
     boxes_xyxy: NDArray[np.float32] | None = None  # [N, 4] in pixels of `image`; None if the task has no boxes
+    details: tuple[str, ...] = ()  # text drawn after the name of each box, "" for none; empty if there are none
 
 
 def sheet(rows: Sequence[Sequence[Seen]], title: str, classes: Sequence[str]) -> Image.Image:
@@ -84,13 +85,14 @@ def _cell(one: Seen, classes: Sequence[str]) -> Image.Image:
     offset = ((_CELL - size[0]) // 2, (_CELL - size[1]) // 2)
     square.paste(Image.fromarray(one.image).resize(size, method), offset)
     draw = ImageDraw.Draw(square)
-    for box, name in zip(one.boxes_xyxy if one.boxes_xyxy is not None else [], one.labels, strict=False):
+    details = one.details or ("",) * len(one.labels)
+    for box, name, detail in zip(one.boxes_xyxy if one.boxes_xyxy is not None else [], one.labels, details, strict=False):
         colour = _colour(name, classes)
         left, top, right, bottom = (float(side) * scale + offset[place % 2] for place, side in enumerate(box))
         draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=colour, width=2)
         if len(one.labels) <= _NAMED and right - left > _NARROW:
             place_of_name = (left + 3, top + 2)
-            label, font = lettering(name, 11)
+            label, font = lettering(f"{name}: {detail}" if detail else name, 11)
             draw.rectangle(draw.textbbox(place_of_name, label, font=font), fill=_PAPER)  # keeps the name readable on any image
             draw.text(place_of_name, label, fill=colour, font=font)
     return square

@@ -58,6 +58,10 @@ class Task:
         """
         return self
 
+    def takes_weights_of(self, other: Task) -> bool:
+        """Return whether a head of this variant can be initialised with the weights of a head of another. By default, only of the same."""
+        return self is other
+
     def open(self, data: object, on_error: OnError = "raise", say: Callable[[str], None] | None = None, pictures: bool = True) -> Dataset:
         """Open a dataset. This is the implementation of `zoo.open_data`.
 

@@ -67,6 +67,14 @@ class TaskData(ABC):
         """
         return dataset
 
+    def check_training(self, dataset: Dataset) -> Sequence[str]:
+        """Check relabelled training data before the first step, and return notes for the user. Empty by default.
+
+        Raises:
+            InputError: models of this variant of the task can't be trained on the data.
+        """
+        return ()
+
     def suit(self, recipe: Any, options: Any) -> Any:
         """Fill in the recipe settings that depend on the model's options. By default, return the recipe unchanged.
 

@@ -127,6 +127,8 @@ def train(
             if align is not None:
                 dataset, validation, how = _align(model, task, align, dataset, validation, reading, processes)
             _check_classes(task, dataset, validation, recipe, progress)
+            for note in task.data.check_training(dataset):
+                progress.say(f"data {dataset.name!r}: {note}")
             chosen, recipe = recipe, settle(recipe, len(dataset), processes.count, task.data.recipes, progress)
             inputs = RunData(model, task, dataset, validation, recipe, processes, reading, how)
             loop = Memorizing(inputs, track) if isinstance(model.head, RememberingHead) else TrainingLoop(inputs, track)

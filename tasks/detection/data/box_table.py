@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from zoo.data.columns import SIDES, Found, find_boxes, find_columns
+from zoo.data.columns import SIDES, Found, find_boxes, find_columns, misspelt
 from zoo.data.tables import Row
 from zoo.errors import Box, Flaw
 
@@ -19,7 +19,10 @@ Stated = tuple[float, float, float, float]  # numbers of a box as in the table
 
 
 def find(header: Sequence[str]) -> Found:
-    """Find the columns of a table of boxes. Without a label, it is the only other column, or all boxes are of one class."""
+    """Find the columns of a table of boxes. Without a label, it is the only other column, or all boxes are of one class.
+
+    The remaining columns, `extra`, are attributes of the boxes.
+    """
     found = find_columns(header, ("path", "label"), ("split", *MARKS))
     boxes = find_boxes(found.header)
     if boxes is None:
@@ -36,6 +39,8 @@ def find(header: Sequence[str]) -> Found:
             found.names["label"] = found.others[0]
         elif not found.others:
             found.notes.append(f"it has no labels; all boxes are of the class {ONE_CLASS!r}")
+    wrong = {name for name, _ in misspelt(found, ("split", *MARKS))}
+    found.extra = [name for name in found.others if name not in wrong]
     return found
 
 

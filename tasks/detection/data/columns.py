@@ -7,13 +7,16 @@ processing takes seconds.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo.data.dataset import ATTRIBUTE
 from zoo.errors import InputError
+from zoo.tasks.detection.attributes import Attributes
 from zoo.tasks.detection.data.targets import Target
 
 Floats = NDArray[np.float64]
@@ -31,6 +34,7 @@ class Truth:
     area: Floats  # area in square pixels, [G]; the area of the mask if the dataset has masks, otherwise of the box
     crowd: Bools  # whether each box marks a crowd (a group of objects), [G]
     difficult: Bools  # whether each object counts neither as found nor as missed, [G]
+    attributes: Mapping[str, Ints] = field(default_factory=dict)  # index of each object's value by attribute name, [G]; -1 if unknown
 
     @property
     def ignored(self) -> Bools:
@@ -46,6 +50,7 @@ class Found:
     label: Ints  # class of each detection, from 0, [D]
     xywh: Floats  # left, top, width and height in pixels, [D, 4]
     score: Floats  # score of each detection, [D]
+    attributes: Mapping[str, Floats] = field(default_factory=dict)  # probabilities of the values by attribute name, [D, values]
 
     @property
     def area(self) -> Floats:
@@ -64,9 +69,17 @@ class Columns:
 
 
 def columns_of(
-    keys: Sequence[str], classes: Sequence[str], targets: Sequence[Target], answers: Sequence[Mapping[str, NDArray[Any]]]
+    keys: Sequence[str],
+    classes: Sequence[str],
+    targets: Sequence[Target],
+    answers: Sequence[Mapping[str, Any]],
+    attributes: Attributes = MappingProxyType({}),
 ) -> Columns:
-    """Convert targets (from `as_target`) and predictions, one each per image in the order of evaluation, to columns."""
+    """Convert targets (from `as_target`) and predictions, one each per image in the order of evaluation, to columns.
+
+    `attributes` are the model's attributes. Targets that lack one of them have unknown values.
+    """
+    unknown = [np.full(len(target["boxes"]), -1) for target in targets]
     annotated = [each["annotated"] if "annotated" in each else np.column_stack((_xywh(each["boxes"]), each["area"])) for each in targets]
     rows = _stacked(annotated, 5)
     truth = Truth(
@@ -76,20 +89,25 @@ def columns_of(
         rows[:, 4],
         _joined([target["iscrowd"] for target in targets], np.bool_),
         _joined([target["difficult"] for target in targets], np.bool_),
+        {
+            name: _joined([target.get(f"{ATTRIBUTE}{name}", none) for target, none in zip(targets, unknown, strict=True)], np.int64)
+            for name in attributes
+        },
     )
     found = Found(
         _pictures([answer["scores"] for answer in answers]),
         _joined([answer["labels"] for answer in answers], np.int64),
         _xywh(_stacked([answer["boxes"] for answer in answers], 4)),
         _joined([answer["scores"] for answer in answers], np.float64),
+        {name: _stacked([answer["attributes"][name] for answer in answers], len(values)) for name, values in attributes.items()},
     )
     return Columns(tuple(keys), tuple(classes), truth, found)
 
 
-def check_answer(answer: Mapping[str, NDArray[Any]], key: str, classes: int) -> None:
-    """Raise an `InputError` if scores or boxes are not finite, corners of a box are swapped, or a label is not the index of a class."""
+def check_answer(answer: Mapping[str, Any], key: str, classes: int) -> None:
+    """Raise an `InputError` if numbers are not finite, corners of a box are swapped, or a label is not the index of a class."""
     boxes, scores, labels = answer["boxes"], answer["scores"], answer["labels"]
-    for name, values in (("scores", scores), ("boxes", boxes)):
+    for name, values in (("scores", scores), ("boxes", boxes), *answer.get("attributes", {}).items()):
         if not np.isfinite(values).all():
             raise InputError(f"{key}: its {name} are not finite; the model's weights are damaged, or --precision is too low for them")
     upside_down = boxes[(boxes[:, 2:] < boxes[:, :2]).any(1)]

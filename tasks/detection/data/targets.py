@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data.dataset import Record
+from zoo.data.dataset import ATTRIBUTE, Record
 from zoo.errors import Box, Flaw, InputError
+from zoo.tasks.detection.attributes import value_text
 
 Target = dict[str, NDArray[Any]]
 
@@ -27,6 +28,9 @@ def as_target(values: Mapping[str, Any] | None, key: str) -> Target:
     int64, and `annotated` [N, 5] float64: x, y, width, height and area with all digits of the annotation file. COCO's evaluation uses them,
     because `boxes` are rounded to float32 and clipped to the image.
 
+    Attributes of the objects are the optional fields `attribute:NAME`, [N] each: texts as annotated ("" for unknown values), or int64
+    indices of a model's values (-1 for unknown values) after `attributes_matched`.
+
     Raises:
         InputError: the image isn't annotated, or the arrays have different lengths.
     """
@@ -41,24 +45,39 @@ def as_target(values: Mapping[str, Any] | None, key: str) -> Target:
         "area": (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]),
     }
     full |= {name: np.asarray(values[name], dtype) for name, dtype in _PER_BOX.items() if name in values}
+    for name in values:
+        if name.startswith(ATTRIBUTE):
+            array = np.asarray(values[name])
+            full[name] = array if array.dtype.kind in "iU" else texts(array.tolist())
     for name, array in full.items():
         if len(array) != len(boxes):
             raise InputError(f"{key}: the target has {len(boxes)} boxes and {len(array)} {name}; expected equal numbers")
     return full
 
 
-# box (xyxy in pixels), label, iscrowd, difficult, and area in square pixels (None: the area of the box)
-Labelled = tuple[Box, int, bool, bool, float | None]
+def texts(values: Iterable[Any]) -> NDArray[np.str_]:
+    """Return the values of an attribute in annotations as an array of texts, "" for unknown ones."""
+    return np.array([value_text(value) for value in values], np.str_)
+
+
+def attribute_fields(objects: Sequence[Mapping[str, Any]]) -> Target:
+    """Return the fields with the attributes of an image's objects, given as one mapping from names to values per object."""
+    names = dict.fromkeys(name for each in objects for name in each)
+    return {f"{ATTRIBUTE}{name}": texts(each.get(name) for each in objects) for name in names}
+
+
+# box (xyxy in pixels), label, iscrowd, difficult, area in square pixels (None: the area of the box), and attributes
+Labelled = tuple[Box, int, bool, bool, float | None, Mapping[str, Any]]
 
 
 def target_of(objects: Sequence[Labelled]) -> Target:
     """Return the target of an image from its objects."""
     names = ("boxes", "labels", "iscrowd", "difficult")
     target = as_target({name: [each[place] for each in objects] for place, name in enumerate(names)}, "target")
-    for place, (*_, area) in enumerate(objects):
+    for place, (*_, area, _) in enumerate(objects):
         if area is not None:
             target["area"][place] = area
-    return target
+    return target | attribute_fields([attributes for *_, attributes in objects])
 
 
 def relabelled(target: Mapping[str, Any], new_index: Sequence[int | None]) -> Target:

@@ -24,7 +24,7 @@ from zoo.system.wording import counted
 from zoo.tasks.detection.data.coco import NumberedDataset
 from zoo.tasks.detection.data.frames import Annotated, Frame, Frames, find_frames, stated_size
 from zoo.tasks.detection.data.outlines import box_of
-from zoo.tasks.detection.data.targets import Target, checked_box, keep_classes
+from zoo.tasks.detection.data.targets import Target, attribute_fields, checked_box, keep_classes
 from zoo.tasks.detection.datasets import SCHEMES
 
 _COLUMNS = 12  # values per box: left, top, right, bottom, area, label, iscrowd, difficult, and x, y, width, height as annotated
@@ -39,8 +39,9 @@ def open_coco(ref: DataRef, on_error: OnError) -> Dataset:
     in `images=` (a folder, relative to the dataset folder) or in the folders that COCO, Roboflow and others use. An image's key is its
     `file_name`, or the longest end of it that exists, if it is a path of another computer. The classes are the categories in the order of
     their ids, which may have gaps, without a parent of all others that no annotation uses (as Roboflow writes it). Images without
-    annotations are kept as samples without objects. An annotation without `bbox` has the box that encloses its outline. `frame=` is as in
-    `find_frames`. The image files must exist, except when predictions from a file are scored (`DataRef.pictures`).
+    annotations are kept as samples without objects. An annotation without `bbox` has the box that encloses its outline. The values in its
+    `attributes`, which CVAT and others write, are attributes of the object. `frame=` is as in `find_frames`. The image files must exist,
+    except when predictions from a file are scored (`DataRef.pictures`).
     """
     reader = _Reader.open(ref)
     dataset = finish(ref, reader.records(), reader.classes, reader.faults, on_error, keep_classes, reader.notes)
@@ -55,6 +56,7 @@ class _Boxes:
 
     rows: array[float] = field(default_factory=lambda: array("d"))  # `_COLUMNS` values per box
     ids: list[Any] = field(default_factory=list)  # annotation id of each box
+    attributes: list[Mapping[str, Any]] = field(default_factory=list)  # attributes of each box
 
     def target(self) -> Target:
         """Convert the boxes to a target. Annotation ids are included if all of them are 64-bit integers."""
@@ -69,7 +71,7 @@ class _Boxes:
         }
         if all(isinstance(identity, int) and abs(identity) < 2**63 for identity in self.ids):
             target["ids"] = np.array(self.ids, np.int64)
-        return target
+        return target | attribute_fields(self.attributes)
 
 
 class _Reader(CocoFile):
@@ -132,11 +134,13 @@ class _Reader(CocoFile):
         ids: set[Any] = set()
         for number, image_id, place, annotation in self.annotations():
             try:
+                attributes = _attributes(annotation)
                 boxes[image_id].rows.extend(self._row(annotation, ids, frames.get(image_id, lost)))
             except Flaw as flaw:
                 self.faults.append(flaw.at(self.listed[image_id], place, before=f"{self.name}: {place}: "))
             else:
                 boxes[image_id].ids.append(annotation.get("id", number))
+                boxes[image_id].attributes.append(attributes)
                 if not annotation.get("bbox"):
                     outlined.append(place)
         if outlined:
@@ -162,6 +166,14 @@ class _Reader(CocoFile):
         if not is_number(area) or area < 0 or crowd not in (0, 1):
             raise Flaw(f"area is {area!r} and iscrowd {crowd!r}; expected an area in square pixels, and 0 or 1")
         return *checked, area, label, crowd, annotation.get("difficult", 0) in (1, True), *box
+
+
+def _attributes(annotation: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the attributes of an annotation; raise a `Flaw` if they aren't an object."""
+    attributes = annotation.get("attributes") or {}
+    if not isinstance(attributes, Mapping):
+        raise Flaw(f"attributes is {str(attributes)[:60]}; expected an object with names and values")
+    return attributes
 
 
 def _box(annotation: Mapping[str, Any]) -> list[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,8 +23,10 @@ from zoo.tasks.detection.data.targets import area_of, checked_box, keep_classes,
 from zoo.tasks.detection.datasets import SCHEMES
 
 _COLUMNS = ("path", *SIDES, "label")
-_Object = tuple[Stated, str, bool, bool, float | None]  # as `Labelled`, with the box as stated and the class name instead of the label
-_Checked = tuple[Box, str, bool, bool, float | None]  # with the box in pixels of the upright image
+_Attributes = Mapping[str, str]
+# as `Labelled`, with the box as stated and the class name instead of the label
+_Object = tuple[Stated, str, bool, bool, float | None, _Attributes]
+_Checked = tuple[Box, str, bool, bool, float | None, _Attributes]  # with the box in pixels of the upright image
 
 
 @dataclass
@@ -51,8 +53,9 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
     Paths are relative to the table's folder, or to `root=`. The classes are those of the whole table, sorted, or in the order of a
     `classes.txt` next to the table. Images are in the order of their first rows. The optional columns iscrowd, difficult (0 or 1) and area
     (in square pixels, by default the area of the box) have the same meaning as in COCO and VOC. Boxes are in the frame of the upright
-    image; the columns width and height, and `frame=`, are as in `find_frames`. Other forms of boxes are read as in `box_table`, and tables
-    without a header as in `headless`. `encoding=` is the encoding of a table that isn't UTF-8.
+    image; the columns width and height, and `frame=`, are as in `find_frames`. All further columns are attributes of the boxes. Other forms
+    of boxes are read as in `box_table`, and tables without a header as in `headless`. `encoding=` is the encoding of a table that isn't
+    UTF-8.
     """
     path, ref = locate(ref, find)
     table = tables.Table.open(
@@ -72,7 +75,7 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
             continue
         stated = stated_size(row.values.get("height"), row.values.get("width"))
         try:
-            picture.objects += [(row.line, stated, each) for each in _objects(row, columns)]
+            picture.objects += [(row.line, stated, each) for each in _objects(row, columns, table.found.extra)]
         except Flaw as flaw:
             faults.append(row.fault(flaw))
     splits.check()
@@ -88,7 +91,7 @@ def open_csv(ref: DataRef, on_error: OnError) -> Dataset:
     records = []
     for key, picture in pictures.items():
         if picture.chosen and key not in frames.flaws:
-            these = [(box, label[names.get(name, name)], crowd, difficult, area) for box, name, crowd, difficult, area in objects[key]]
+            these = [(each[0], label[names.get(each[1], each[1])], *each[2:]) for each in objects[key]]
             records.append(Record(key, picture.file, target_of(these), frames.size_hw(images[key])))
     notes = [*table.notes, *form.notes, *(["labels such as 1.0 are read as 1"] if names else []), *finder.notes, *frames.notes]
     return finish(ref, records, classes, faults, on_error, keep_classes, notes)
@@ -111,9 +114,9 @@ def _checked(image: Annotated, picture: _Picture, frames: Frames, form: BoxForm,
         faults.append(frames.flaws[image.key].at(picture.place, before=f"{image.key}: ", whole=True))
         return
     frame = frames.of(image)
-    for line, _, (box, name, crowd, difficult, area) in picture.objects:
+    for line, _, each in picture.objects:
         try:
-            yield frame.upright(checked_box(form.corners(box, frame.size_hw), frame.size_hw)), name, crowd, difficult, area
+            yield frame.upright(checked_box(form.corners(each[0], frame.size_hw), frame.size_hw)), *each[1:]
         except Flaw as flaw:
             faults.append(tables.Row(table, line, {}).fault(flaw))
 
@@ -135,7 +138,7 @@ def _picture(row: tables.Row, finder: PictureFinder, chosen: bool, pictures: dic
     return picture
 
 
-def _objects(row: tables.Row, form: str) -> list[_Object]:
+def _objects(row: tables.Row, form: str, extra: Sequence[str]) -> list[_Object]:
     """Return the objects of a row, whose boxes aren't checked, or nothing if the row has no box."""
     boxes, name = numbers(row, form), row.values.get("label", ONE_CLASS)
     if not boxes and (not name or form == "list" or "label" not in row.values):
@@ -147,7 +150,8 @@ def _objects(row: tables.Row, form: str) -> list[_Object]:
     crowd, difficult, area = (row.values.get(mark, "") for mark in MARKS)
     if crowd not in ("", "0", "1") or difficult not in ("", "0", "1"):
         raise Flaw(f"iscrowd is {crowd!r} and difficult {difficult!r}; expected 0 or 1")
-    return [(box, name, crowd == "1", difficult == "1", area_of(area)) for box in boxes]
+    attributes = {column: row.values[column] for column in extra}
+    return [(box, name, crowd == "1", difficult == "1", area_of(area), attributes) for box in boxes]
 
 
 def _recognise(file: Path) -> str | None:

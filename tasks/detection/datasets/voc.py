@@ -24,6 +24,7 @@ from zoo.tasks.detection.data.targets import Labelled, area_of, checked_box, kee
 from zoo.tasks.detection.datasets import SCHEMES
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
+_NO_ATTRIBUTES = {"name", "difficult", "iscrowd", "area", "bndbox"}  # elements of an object with another meaning
 
 
 def open_voc(ref: DataRef, on_error: OnError) -> Dataset:
@@ -34,7 +35,8 @@ def open_voc(ref: DataRef, on_error: OnError) -> Dataset:
     count pixels from 1. The classes are all names in the annotations, sorted, or in the order of a `classes.txt`. They are the same for all
     splits. Objects marked as difficult are kept with this mark: they are excluded from training, and evaluation counts them neither as
     found nor as missed. An image's key is its path in the dataset's folder. The elements `iscrowd` and `area`, which VOC doesn't define,
-    have the same meaning as in COCO. `frame=` is as in `find_frames`.
+    have the same meaning as in COCO. The other elements of an object, such as `pose`, are its attributes, and so are CVAT's `attributes`.
+    `frame=` is as in `find_frames`.
     """
     folder = VocFolder(ref.folder(), ref.links)
     if not folder.annotations:
@@ -116,7 +118,18 @@ class _Reader:
             else:
                 if entry.find("bndbox") is None:
                     self.enclosed.append(annotation.key)
-                yield box, self.label[nfc(name)], text(entry, "iscrowd") == "1", text(entry, "difficult") == "1", area
+                crowd, difficult = text(entry, "iscrowd") == "1", text(entry, "difficult") == "1"
+                yield box, self.label[nfc(name)], crowd, difficult, area, dict(_attributes(entry))
+
+
+def _attributes(entry: Element) -> Iterator[tuple[str, str]]:
+    """Yield the attributes of an object: sub-elements such as `pose`, and CVAT's `attributes` with pairs of `name` and `value`."""
+    for element in entry:
+        if element.tag not in _NO_ATTRIBUTES and not len(element) and element.text and element.text.strip():
+            yield element.tag, element.text
+    for pair in entry.iterfind("attributes/attribute"):
+        if name := text(pair, "name"):
+            yield name, text(pair, "value")
 
 
 def _boxes_of(annotations: Mapping[str, Annotation], keys: Collection[str]) -> Iterator[tuple[str, Box]]:

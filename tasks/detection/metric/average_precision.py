@@ -9,7 +9,7 @@ The cumulative sums are shared by all IoU thresholds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -55,6 +55,11 @@ def weighted_scores(columns: Columns, matches: Matches, counts: Counts, max_dets
     classes = {area: (there > 0).sum(1) for area, there in positives.items()}
     letters = {suffix: area for area, suffix in _SUFFIX.items()}
     return {name: _mean(total, classes[letters.get(name[-1], "all")]) for name, total in totals.items()}
+
+
+def joined(parts: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:
+    """Join the scores of several sets of replicates, [R] each, by name; empty without any."""
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
 
 
 def _by_class(columns: Columns, matches: Matches) -> Iterator[tuple[int, Ints]]:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from zoo.evaluation.intervals import draws
+from zoo.evaluation.intervals import Counts, draws
 from zoo.task.metric import MetricResult
-from zoo.tasks.detection.data.columns import Columns, Floats, check_answer, columns_of
+from zoo.tasks.detection.attributes import Attributes
+from zoo.tasks.detection.data.columns import Columns, check_answer, columns_of
 from zoo.tasks.detection.data.targets import Target, as_target
-from zoo.tasks.detection.metric.average_precision import weighted_scores
+from zoo.tasks.detection.metric.attributes import attribute_scores
+from zoo.tasks.detection.metric.average_precision import joined, weighted_scores
 from zoo.tasks.detection.metric.errors import KINDS, Errors, errors
 from zoo.tasks.detection.metric.evaluators import evaluate
-from zoo.tasks.detection.metric.matching import Matches, match
+from zoo.tasks.detection.metric.matching import match
 from zoo.tasks.detection.metric.report import detection_curves, error_table, worst_pictures
 from zoo.tasks.detection.options import DetectionScoring
 
@@ -33,11 +36,18 @@ class CocoMetric:
         scoring: scoring options. AP covers at most `max_dets` detections per image and class, 100 by default. This limit doesn't follow the
             model's `max_detections`, because scores with different limits are not comparable.
         order: position of each image by key, which decides between equal scores in different images; by default that of the sorted keys.
+        attributes: the attributes of the model, which are scored as `metric.attributes` defines.
     """
 
-    def __init__(self, classes: tuple[str, ...], scoring: DetectionScoring | None = None, order: Mapping[str, int] | None = None) -> None:
-        self._classes, self._scoring, self._order = classes, scoring or DetectionScoring(), order
-        self._pictures: dict[str, tuple[Mapping[str, NDArray[Any]], Target]] = {}
+    def __init__(
+        self,
+        classes: tuple[str, ...],
+        scoring: DetectionScoring | None = None,
+        order: Mapping[str, int] | None = None,
+        attributes: Attributes = MappingProxyType({}),
+    ) -> None:
+        self._classes, self._scoring, self._order, self._attributes = classes, scoring or DetectionScoring(), order, attributes
+        self._pictures: dict[str, tuple[Mapping[str, Any], Target]] = {}
 
     def update(self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str]) -> None:
         """Add a batch of predictions (`boxes`, `scores`, `labels`) and targets, in pixels of the original images."""
@@ -55,29 +65,39 @@ class CocoMetric:
 
     def compute(self, replicates: int = 0) -> MetricResult:
         """Evaluate all images. The result doesn't depend on the division into batches and processes."""
-        return scored(self.columns(), self._scoring, replicates)
+        return scored(self.columns(), self._scoring, replicates, self._attributes)
 
     def columns(self) -> Columns:
         """Return the objects and detections of all collected images."""
         order = self._order or {}
         keys = sorted(self._pictures, key=lambda key: (order.get(key, len(order)), key))
         answers, targets = [self._pictures[key][0] for key in keys], [self._pictures[key][1] for key in keys]
-        return columns_of(keys, self._classes, targets, answers)
+        return columns_of(keys, self._classes, targets, answers, self._attributes)
 
 
-def scored(columns: Columns, scoring: DetectionScoring, replicates: int = 0) -> MetricResult:
+def scored(columns: Columns, scoring: DetectionScoring, replicates: int = 0, attributes: Attributes = MappingProxyType({})) -> MetricResult:
     """Evaluate detections, with `replicates` bootstrap replicates over images."""
     evaluation = evaluate(columns, scoring.evaluator, scoring.max_dets)
     matches = match(columns, scoring.max_dets)
     found = errors(columns, matches)
-    return MetricResult(
+    result = MetricResult(
         evaluation.scores(),
         evaluation.per_class(columns.classes),
         _details(columns, scoring, found, replicates),
-        _replicates(columns, matches, scoring, replicates),
+        joined([weighted_scores(columns, matches, counts, scoring.max_dets) for counts in _drawn(columns, replicates)]),
         worst_pictures(columns, found),
         detection_curves(evaluation, columns.classes),
         (error_table(found),),
+    )
+    if not attributes:
+        return result
+    more = attribute_scores(columns, matches, attributes, scoring, _drawn(columns, replicates))
+    return replace(
+        result,
+        scores={**result.scores, **more.scores},
+        details={**result.details, "attributes": more.details},
+        replicates={**result.replicates, **more.replicates},
+        tables=(*result.tables, more.table),
     )
 
 
@@ -98,10 +118,7 @@ def _affordable(columns: Columns, replicates: int) -> int:
     return min(replicates, max(_LEAST_DRAWS, _COUNTED // max(1, len(columns.found.label))))
 
 
-def _replicates(columns: Columns, matches: Matches, scoring: DetectionScoring, replicates: int) -> dict[str, Floats]:
-    """Return the scores of each bootstrap replicate, [R] each, drawn by `zoo.evaluation.intervals.draws`."""
-    if not columns.keys or not replicates:
-        return {}
-    drawn = draws(len(columns.keys), _affordable(columns, replicates))
-    parts = [weighted_scores(columns, matches, counts, scoring.max_dets) for counts in drawn]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def _drawn(columns: Columns, replicates: int) -> Iterator[Counts]:
+    """Yield the bootstrap draws of the images; none without images or replicates."""
+    if columns.keys and replicates:
+        yield from draws(len(columns.keys), _affordable(columns, replicates))

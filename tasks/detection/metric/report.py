@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from zoo.errors import Box
 from zoo.task.answers import Example
 from zoo.task.metric import Curve, Mistake, Table
+from zoo.tasks.detection.attributes import Attributes
 from zoo.tasks.detection.data.columns import Columns, Floats, Ints, columns_of
 from zoo.tasks.detection.data.targets import Target, as_target
 from zoo.tasks.detection.metric.average_precision import RECALLS
@@ -91,11 +92,15 @@ def _mistake(columns: Columns, picture: int, wrong: Ints, kinds: Ints, found: Er
 
 
 def examples(
-    answers: Sequence[Mapping[str, NDArray[Any]]], targets: Sequence[Target], keys: Sequence[str], classes: tuple[str, ...]
+    answers: Sequence[Mapping[str, Any]],
+    targets: Sequence[Target],
+    keys: Sequence[str],
+    classes: tuple[str, ...],
+    attributes: Attributes = MappingProxyType({}),
 ) -> Iterator[Example]:
     """Yield one example per image: its detections next to the ground truth, with the number of correct ones at IoU 0.5."""
-    sure = [{name: array[answer["scores"] >= _SURE] for name, array in answer.items()} for answer in answers]
-    columns = columns_of(keys, classes, [as_target(target, key) for target, key in zip(targets, keys, strict=True)], sure)
+    truths = [as_target(target, key) for target, key in zip(targets, keys, strict=True)]
+    columns = columns_of(keys, classes, truths, [_above(answer, _SURE) for answer in answers], attributes)
     matches = match(columns)
     right = matches.ranked.rows[matches.right[:, 0, 0]]
     wrong = matches.ranked.rows[~matches.right[:, 0, 0] & ~matches.ignored[:, 0, 0]]
@@ -107,11 +112,26 @@ def examples(
         answered = np.flatnonzero(columns.found.picture == place)
         summary = f"{_counts(columns, columns.found.label[answered])}: {found} of {objects} found" + (f", {more} wrong" if more else "")
         truth = _counts(columns, columns.truth.label[there])
-        boxes = [(_corners(columns.truth.xywh[row]), f"true {classes[columns.truth.label[row]]}") for row in there[:_EXAMPLE_BOXES]]
+        boxes = []
+        for row in there[:_EXAMPLE_BOXES]:
+            values = {name: int(of[row]) for name, of in columns.truth.attributes.items() if of[row] >= 0}
+            boxes.append((_corners(columns.truth.xywh[row]), f"true {classes[columns.truth.label[row]]}{_values(values, attributes)}"))
         for row in answered[:_EXAMPLE_BOXES]:
-            caption = f"predicted {classes[columns.found.label[row]]} {columns.found.score[row]:.2f}"
+            values = {name: int(of[row].argmax()) for name, of in columns.found.attributes.items()}
+            caption = f"predicted {classes[columns.found.label[row]]} {columns.found.score[row]:.2f}{_values(values, attributes)}"
             boxes.append((_corners(columns.found.xywh[row]), caption))
         yield Example((key,), summary, truth, found == objects and not more, tuple(boxes))
+
+
+def _above(answer: Mapping[str, Any], score: float) -> dict[str, Any]:
+    """Return a prediction without detections below a score."""
+    kept = answer["scores"] >= score
+    arrays = {name: answer[name][kept] for name in ("boxes", "scores", "labels")}
+    return {**arrays, "attributes": {name: values[kept] for name, values in answer.get("attributes", {}).items()}}
+
+
+def _values(values: Mapping[str, int], attributes: Attributes) -> str:
+    return "".join(f", {name} {attributes[name][index]}" for name, index in values.items())
 
 
 def _counts(columns: Columns, labels: Ints) -> str:

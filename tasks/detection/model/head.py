@@ -23,6 +23,8 @@ from zoo.backbones import Features, Level
 from zoo.errors import InputError
 from zoo.images.preprocess import ImageBatch
 from zoo.task.head import Head, HeadNetwork, HeadSpec, Losses, Tensors
+from zoo.tasks.detection.model.attributes import attribute_losses, checked_values
+from zoo.tasks.detection.model.postprocessing import select_detections
 from zoo.tasks.detection.model.proposals import proposal_network
 from zoo.tasks.detection.model.roi_align import PyramidRoIAlign
 from zoo.tasks.detection.options import DetectionOptions
@@ -52,10 +54,11 @@ class FasterRCNNHead(Head):
 
     On backbone levels of stride 4 to 32 and with the options of the full head, the outputs equal those of torchvision's
     `fasterrcnn_resnet50_fpn`, or of `fasterrcnn_resnet50_fpn_v2` with `head_version=2`. The parameters have torchvision's names (`fpn.*`,
-    `rpn.*`, `roi_heads.*`). In the public API, class labels start at 0; internally, 0 is the background and the classes start at 1.
+    `rpn.*`, `roi_heads.*`), and those of attributes are `attribute_predictors.*`. In the public API, class labels start at 0; internally,
+    0 is the background and the classes start at 1.
     """
 
-    class_dependent: ClassVar[tuple[str, ...]] = ("roi_heads.box_predictor.",)
+    class_dependent: ClassVar[tuple[str, ...]] = ("roi_heads.box_predictor.", "attribute_predictors.")
 
     def __init__(self, spec: HeadSpec) -> None:
         super().__init__()
@@ -76,6 +79,10 @@ class FasterRCNNHead(Head):
         self.fpn = FeaturePyramidNetwork([level.channels for level in levels], options.fpn_channels, norm_layer=norm)
         self.rpn = proposal_network(strides, options)
         self.roi_heads = _box_heads(levels, spec.num_classes, options)
+        self._attributes = {name: len(values) for name, values in (options.attributes or {}).items()}
+        assert options.representation_size is not None
+        # numbered, because modules can't have every name that an attribute can
+        self.attribute_predictors = nn.ModuleList(nn.Linear(options.representation_size, size) for size in self._attributes.values())
 
     def tensors(self, features: Features) -> Tensors:
         """Return the feature maps of all pyramid levels, then their objectness logits, then their box deltas.
@@ -90,43 +97,48 @@ class FasterRCNNHead(Head):
         objectness, deltas = self.rpn.head(maps)
         return *maps, *objectness, *deltas
 
-    def answered(self, tensors: Tensors, batch: ImageBatch) -> list[dict[str, Tensor]]:
+    def answered(self, tensors: Tensors, batch: ImageBatch) -> list[dict[str, Any]]:
         """Compute the detections of each image, in both training and evaluation mode.
 
         Returns:
             One dict per image: `boxes` [N, 4] float32, xyxy in pixels of the original image; `labels` [N] int64, from 0; `scores` [N]
-            float32, in descending order.
+            float32, in descending order. A model with attributes adds `attributes`: probabilities [N, values] float32 by attribute name.
         """
         maps = _Maps.of(tensors)
         proposals = self._propose(maps, batch)
-        logits, deltas = self._classify(maps.levels, proposals, batch)
+        logits, deltas, attributes = self._classify(maps.levels, proposals, batch)
         with _full_precision(logits):
-            found = self.roi_heads.postprocess_detections(logits, deltas, proposals, list(batch.sizes_hw))
-        return [
-            {"boxes": resize_boxes(boxes, size, original), "labels": labels - 1, "scores": scores}
-            for boxes, scores, labels, size, original in zip(*found, batch.sizes_hw, batch.original_sizes_hw, strict=True)
-        ]
+            detections = select_detections(self.roi_heads, logits, deltas, proposals, batch.sizes_hw)
+            answers: list[dict[str, Any]] = []
+            for (boxes, scores, labels, rows), *sizes in zip(detections, batch.sizes_hw, batch.original_sizes_hw, strict=True):
+                answers.append({"boxes": resize_boxes(boxes, *sizes), "labels": labels - 1, "scores": scores})
+                if attributes:
+                    answers[-1]["attributes"] = {name: values[rows].softmax(1) for name, values in attributes.items()}
+        return answers
 
     def loss(self, features: Features, batch: ImageBatch, targets: Any) -> Losses:
-        """Return the four losses of Faster R-CNN, with torchvision's names.
+        """Return the four losses of Faster R-CNN, with torchvision's names, and a loss `loss_attribute_NAME` for each attribute.
 
         `targets` has one dict per image: `boxes` [N, 4], xyxy in pixels of the original image, and `labels` [N], from 0. N may be 0.
-        The optional boolean arrays `iscrowd` and `difficult`, [N] each, mark boxes that are excluded from training.
+        The optional boolean arrays `iscrowd` and `difficult`, [N] each, mark boxes that are excluded from training. The optional
+        `attribute:NAME` are the indices of the boxes' values of an attribute, [N] each; -1 for unknown values.
         """
         inside = self._targets(targets, batch)
         maps = _Maps.of(self.tensors(features))
         proposals = self._propose(maps, batch)
         with _full_precision(batch.pixels):
             objectness, rpn_box_reg = self._rpn_losses(maps, batch, inside)
-            boxes, _, labels, box_targets = self.roi_heads.select_training_samples(proposals, inside)
-        logits, deltas = self._classify(maps.levels, boxes, batch)
+            boxes, matched, labels, box_targets = self.roi_heads.select_training_samples(proposals, inside)
+        logits, deltas, attributes = self._classify(maps.levels, boxes, batch)
         with _full_precision(logits):
             classifier, box_reg = fastrcnn_loss(logits, deltas, labels, box_targets)
-        return {"loss_classifier": classifier, "loss_box_reg": box_reg, "loss_objectness": objectness, "loss_rpn_box_reg": rpn_box_reg}
+            more = attribute_losses(attributes, [target["attributes"] for target in inside], matched, labels)
+        losses = {"loss_classifier": classifier, "loss_box_reg": box_reg, "loss_objectness": objectness, "loss_rpn_box_reg": rpn_box_reg}
+        return losses | more
 
     def networks(self) -> dict[str, HeadNetwork]:
         """Return the fully connected layers of the second stage."""
-        return {"boxes": _SecondStage(self.roi_heads, (self._channels, _ROI_CELLS, _ROI_CELLS))}
+        return {"boxes": _SecondStage(self.roi_heads, self.attribute_predictors, (self._channels, _ROI_CELLS, _ROI_CELLS))}
 
     def _propose(self, maps: _Maps, batch: ImageBatch) -> list[Tensor]:
         """Return the proposals of each image: [P, 4] xyxy in pixels of the preprocessed image."""
@@ -141,15 +153,19 @@ class FasterRCNNHead(Head):
         wanted = self.rpn.box_coder.encode(matched, anchors)
         return self.rpn.compute_loss(objectness, deltas, labels, wanted)  # type: ignore[no-any-return]  # torchvision is untyped
 
-    def _classify(self, levels: list[Tensor], boxes: list[Tensor], batch: ImageBatch) -> tuple[Tensor, Tensor]:
-        """Return class logits [P, K + 1] and box deltas [P, 4 (K + 1)] in float32, for the P proposals of all images together."""
+    def _classify(self, levels: list[Tensor], boxes: list[Tensor], batch: ImageBatch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Classify the P proposals of all images together.
+
+        Returns:
+            Class logits [P, K + 1], box deltas [P, 4 (K + 1)], and logits of each attribute's values by name, [P, values]; in float32.
+        """
         pyramid = dict(zip(self._names, levels, strict=False))  # the added coarser levels are used only for proposals
         with _full_precision(boxes[0]):
             pooled = self.roi_heads.box_roi_pool(pyramid, boxes, list(batch.sizes_hw))
-        logits, deltas = self.call("boxes", pooled)
-        return logits.float(), deltas.float()
+        logits, deltas, *attributes = (tensor.float() for tensor in self.call("boxes", pooled))
+        return logits, deltas, dict(zip(self._attributes, attributes, strict=True))
 
-    def _targets(self, targets: Sequence[Mapping[str, Any]], batch: ImageBatch) -> list[dict[str, Tensor]]:
+    def _targets(self, targets: Sequence[Mapping[str, Any]], batch: ImageBatch) -> list[dict[str, Any]]:
         """Convert targets to pixels of the preprocessed images, and shift labels by 1 because class 0 is the background."""
         if len(targets) != len(batch):
             raise InputError(f"detection: {len(targets)} targets for {len(batch)} images; expected one target per image")
@@ -158,7 +174,7 @@ class FasterRCNNHead(Head):
 
     def _target(
         self, target: Mapping[str, Any], size_hw: tuple[int, int], original_hw: tuple[int, int], device: torch.device
-    ) -> dict[str, Tensor]:
+    ) -> dict[str, Any]:
         boxes = torch.as_tensor(target["boxes"], dtype=torch.float32, device=device).reshape(-1, 4)
         labels = torch.as_tensor(target["labels"], dtype=torch.int64, device=device)
         if labels.shape != (len(boxes),):
@@ -173,19 +189,26 @@ class FasterRCNNHead(Head):
         for name in ("iscrowd", "difficult"):
             if name in target:
                 keep &= ~torch.as_tensor(target[name], dtype=torch.bool, device=device)
-        return {"boxes": resize_boxes(boxes[keep], original_hw, size_hw), "labels": labels[keep] + 1}
+        values = checked_values(target, self._attributes, len(boxes), device)
+        return {
+            "boxes": resize_boxes(boxes[keep], original_hw, size_hw),
+            "labels": labels[keep] + 1,
+            "attributes": {name: indices[keep] for name, indices in values.items()},
+        }
 
 
 class _SecondStage(HeadNetwork):
-    """Fully connected layers of the box head, from RoI features [P, C, 7, 7] to class logits [P, K + 1] and box deltas [P, 4 (K + 1)]."""
+    """Layers of the box head, from RoI features [P, C, 7, 7] to the class logits, box deltas and attribute logits of `_classify`."""
 
-    def __init__(self, heads: RoIHeads, row_shape: tuple[int, ...]) -> None:
+    def __init__(self, heads: RoIHeads, attribute_predictors: nn.ModuleList, row_shape: tuple[int, ...]) -> None:
         super().__init__()
         self.box_head, self.box_predictor, self.row_shape = heads.box_head, heads.box_predictor, row_shape
+        self.attribute_predictors = attribute_predictors
 
     def forward(self, pooled: Tensor) -> Tensors:
-        logits, deltas = self.box_predictor(self.box_head(pooled))
-        return logits, deltas
+        features = self.box_head(pooled)
+        logits, deltas = self.box_predictor(features)
+        return logits, deltas, *(predict(features) for predict in self.attribute_predictors)
 
 
 def pyramid_levels(levels: Sequence[Level]) -> tuple[Level, ...]:

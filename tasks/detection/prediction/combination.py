@@ -12,7 +12,7 @@ from zoo.task.combination import Combination
 
 IOU = 0.55  # IoU above which boxes of a class are fused; the value of Solovyev et al.
 
-Boxes = Mapping[str, NDArray[Any]]
+Boxes = Mapping[str, Any]  # as in `detections`
 Floats = NDArray[np.float64]
 
 
@@ -45,28 +45,35 @@ def fuse(answers: Sequence[Boxes], iou: float = IOU) -> Boxes:
     The boxes of a class are processed in descending order of score. Each is added to the cluster whose fused box it overlaps most, if their
     IoU exceeds `iou`; otherwise it starts a new cluster. The fused box is the mean of the cluster's boxes, weighted by their scores. Its
     score is the mean score of the cluster times min(number of boxes, number of sets) / number of sets. This factor lowers the score of
-    objects that are missing from some sets (equation 5).
+    objects that are missing from some sets (equation 5). The probabilities of attributes are averaged with the same weights as the boxes.
     """
-    boxes = np.concatenate([answer["boxes"] for answer in answers]).astype(np.float64).reshape(-1, 4)
     scores = np.concatenate([answer["scores"] for answer in answers]).astype(np.float64)
     labels = np.concatenate([answer["labels"] for answer in answers]).astype(np.int64)
+    sizes = {name: values.shape[1] for name, values in answers[0].get("attributes", {}).items()}
+    values = np.concatenate([np.column_stack([answer["boxes"], *answer.get("attributes", {}).values()]) for answer in answers])
     order = np.argsort(-scores, kind="stable")  # boxes with equal scores stay in the order of the sets
-    boxes, scores, labels = boxes[order], scores[order], labels[order]
-    parts = [(label, *_fuse_class(boxes[labels == label], scores[labels == label], iou)) for label in np.unique(labels)]
-    fused = np.concatenate([np.empty((0, 4)), *(found for _, found, _, _ in parts)])
+    values, scores, labels = values.astype(np.float64)[order], scores[order], labels[order]
+    parts = [(label, *_fuse_class(values[labels == label], scores[labels == label], iou)) for label in np.unique(labels)]
+    fused = np.concatenate([np.empty((0, values.shape[1])), *(found for _, found, _, _ in parts)])
     means = np.concatenate([np.empty(0), *(mean * np.minimum(count, len(answers)) / len(answers) for _, _, mean, count in parts)])
     names = np.concatenate([np.empty(0, np.int64), *(np.full(len(mean), label) for label, _, mean, _ in parts)])
     order = np.argsort(-means, kind="stable")
-    return {"boxes": fused[order].astype(np.float32), "scores": means[order].astype(np.float32), "labels": names[order]}
+    ends = np.cumsum([4, *sizes.values()])
+    found, *averaged = np.split(fused[order].astype(np.float32), ends[:-1], axis=1)
+    result = {"boxes": found, "scores": means[order].astype(np.float32), "labels": names[order]}
+    return result | ({"attributes": dict(zip(sizes, averaged, strict=True))} if sizes else {})
 
 
 def _fuse_class(boxes: Floats, scores: Floats, iou: float) -> tuple[Floats, Floats, Floats]:
-    """Fuse the boxes of one class, in descending order of score; return the fused boxes [F, 4], their mean scores and box counts, [F]."""
+    """Fuse the boxes of one class, in descending order of score.
+
+    `boxes` are [N, 4 + A], xyxy followed by A values to average. Return the fused boxes [F, 4 + A], their mean scores and box counts, [F].
+    """
     sums, weights, counts = np.zeros_like(boxes), np.zeros(len(boxes)), np.zeros(len(boxes))
     fused = np.zeros_like(boxes)  # only the first `made` rows are in use
     made = 0
     for box, score in zip(boxes, scores, strict=True):
-        overlaps = _iou(box, fused[:made])
+        overlaps = _iou(box[:4], fused[:made, :4])
         place = int(overlaps.argmax()) if made and overlaps.max() > iou else made
         made = max(made, place + 1)
         sums[place] += score * box

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,9 @@ from zoo.images.drawing import lettering
 _SMALLEST = 480  # pixels of the longer side; smaller images are enlarged before drawing, so that labels are readable
 _SURE = 0.5  # minimum score of the boxes that are compared; rounding adds and removes boxes near the score threshold
 _SAME = 0.8  # minimum IoU of equal boxes
+_NEAR = 0.1  # maximum difference between equal probabilities of attributes
 
-Boxes = Mapping[str, NDArray[Any]]
+Boxes = Mapping[str, Any]  # arrays `boxes`, `scores` and `labels`; `attributes` is a dict of arrays, if there are any
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +33,8 @@ class Detections:
         scores: scores, [N] float32, 0–1, in descending order.
         labels: indices into `class_names`, [N] int64.
         class_names: class names of the model.
+        attributes: probabilities of each attribute's values by attribute name, [N, values] float32; empty for a model without attributes.
+        attribute_values: values of each attribute by attribute name, in the order of the probabilities.
     """
 
     key: str
@@ -40,15 +43,29 @@ class Detections:
     scores: NDArray[np.float32]
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
+    attributes: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    attribute_values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         count = len(self.scores)
-        expected = {"boxes": ((count, 4), np.float32), "scores": ((count,), np.float32), "labels": ((count,), np.int64)}
+        if list(self.attributes) != list(self.attribute_values):
+            raise ValueError(f"attributes of {self.key} are {list(self.attributes)}; expected those of {list(self.attribute_values)}")
+        arrays: dict[str, NDArray[Any]] = {"boxes": self.boxes, "scores": self.scores, "labels": self.labels}
+        arrays |= {f"attribute {name!r}": values for name, values in self.attributes.items()}
+        expected: dict[str, tuple[tuple[int, ...], Any]] = {
+            "boxes": ((count, 4), np.float32),
+            "scores": ((count,), np.float32),
+            "labels": ((count,), np.int64),
+            **{f"attribute {name!r}": ((count, len(values)), np.float32) for name, values in self.attribute_values.items()},
+        }
         for name, (shape, dtype) in expected.items():
-            array: NDArray[Any] = getattr(self, name)
+            array: NDArray[Any] = arrays[name]
             if array.shape != shape or array.dtype != dtype:
                 raise ValueError(f"{name} of {self.key} is {array.dtype} of shape {array.shape}; expected {np.dtype(dtype)} {shape}")
             array.setflags(write=False)
+        for name, values in self.attributes.items():
+            if not ((values >= 0) & (values <= 1)).all():
+                raise ValueError(f"the attribute {name!r} of {self.key} has probabilities that are not from 0 to 1")
         if not np.isfinite(self.boxes).all():
             raise ValueError(f"boxes of {self.key} contain values that are not finite")
         if (np.diff(self.scores) > 0).any():
@@ -67,8 +84,14 @@ class Detections:
         """Class name of each object."""
         return [self.class_names[label] for label in self.labels]
 
+    @property
+    def attribute_names(self) -> list[dict[str, str]]:
+        """Most probable value of each attribute, by attribute name, for each object."""
+        best = {name: values.argmax(1).tolist() for name, values in self.attributes.items()}
+        return [{name: self.attribute_values[name][best[name][row]] for name in best} for row in range(len(self))]
+
     def plot(self, min_score: float = 0.3) -> Image.Image:
-        """Return the image with boxes, names and scores drawn. Small images are first enlarged by an integer factor.
+        """Return the image with boxes, names, scores and attributes drawn. Small images are first enlarged by an integer factor.
 
         Args:
             min_score: minimum score of the boxes to draw. A detector returns many boxes with lower scores, which only metrics need.
@@ -85,7 +108,12 @@ class Detections:
         found = sv.Detections(xyxy=self.boxes[drawn] * enlarge, confidence=self.scores[drawn], class_id=self.labels[drawn])
         side = max(picture.size)
         thickness, text = max(1, round(side / 320)), max(0.4, side / 1600)
-        labels = [f"{name} {score:.2f}" for name, score in zip(self.names, self.scores, strict=True) if score >= min_score]
+        objects = zip(self.names, self.scores, self.attribute_names, strict=True)
+        labels = [
+            ", ".join((f"{name} {score:.2f}", *(f"{attribute} {value}" for attribute, value in values.items())))
+            for name, score, values in objects
+            if score >= min_score
+        ]
         boxed = sv.BoxAnnotator(thickness=thickness).annotate(picture, found)
         padding = max(2, round(side / 240))
         write: Any
@@ -99,18 +127,28 @@ class Detections:
         return labelled
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the objects as JSON-compatible values, in descending order of score."""
+        """Return the objects as JSON-compatible values, in descending order of score.
+
+        If the model has attributes, `attributes` has one entry per object, with the most probable value of each attribute and its
+        probability.
+        """
         arrays = {"boxes": self.boxes.tolist(), "scores": self.scores.tolist(), "labels": self.labels.tolist()}
-        return {"key": self.key, **arrays, "names": self.names}
+        objects = [
+            {name: {"value": value, "probability": float(self.attributes[name][row].max())} for name, value in values.items()}
+            for row, values in enumerate(self.attribute_names)
+        ]
+        return {"key": self.key, **arrays, "names": self.names, **({"attributes": objects} if self.attributes else {})}
 
 
 def equal_boxes(answer: Boxes, other: Boxes) -> tuple[float, float]:
     """Return the number of confident boxes of a prediction that the other one contains, and the number of all its confident boxes.
 
     Boxes with a score of at least 0.5 are confident. The other prediction contains such a box if it has a box of the same class with an IoU
-    of at least 0.8, at any score.
+    of at least 0.8, at any score, whose attributes have the same probabilities, give or take 0.1.
     """
     sure = answer["scores"] >= _SURE
     overlap = box_iou(torch.from_numpy(answer["boxes"][sure]), torch.from_numpy(other["boxes"])).numpy()
     same = (overlap >= _SAME) & (answer["labels"][sure][:, None] == other["labels"][None])
+    for name, values in answer.get("attributes", {}).items():
+        same &= np.abs(values[sure][:, None] - other["attributes"][name][None]).max(2) <= _NEAR
     return float(same.any(1).sum()), float(sure.sum())

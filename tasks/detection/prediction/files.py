@@ -3,6 +3,8 @@
 If the dataset has ids (`coco:`), `image_id` and `category_id` are these ids. Otherwise, `image_id` is the key of an image, or its file name
 without folder and suffix if that is unique, and `category_id` is the name of a class. Keys and names are also accepted for `coco:`
 datasets. An image without entries counts as an image without detections, because the format has no other way to express that.
+
+The entries of a model with attributes also have `attributes`: for each attribute, the probability of each value by name.
 """
 
 from __future__ import annotations
@@ -11,9 +13,11 @@ import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -27,17 +31,25 @@ from zoo.errors import DataError, Fault, Flaw, InputError
 from zoo.system.files import write_text
 from zoo.system.memory import no_collector
 from zoo.task.answers import AnswerFiles
+from zoo.tasks.detection.attributes import Attributes
 from zoo.tasks.detection.data.coco import NumberedDataset
 
 SUFFIXES = (".json",)
 _NEEDED = ("image_id", "category_id", "bbox", "score")
 _LOG = logging.getLogger("zoo")
 
-Answer = Mapping[str, NDArray[Any]]
+Answer = Mapping[str, Any]
 
 
-def read(path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, Answer]:
+def files(attributes: Attributes) -> AnswerFiles:
+    """Return the reader and writer for models with these attributes."""
+    return AnswerFiles(SUFFIXES, partial(read, attributes=attributes), partial(write, attributes=attributes))
+
+
+def read(path: Path, dataset: Dataset, classes: tuple[str, ...], attributes: Attributes = MappingProxyType({})) -> dict[str, Answer]:
     """Read the detections of every image in a dataset, by key. Those of an image are in the order of the file.
+
+    Every entry must have the probabilities of all values of `attributes`; other attributes are ignored.
 
     Entries for images and classes that are excluded from the dataset by `limit=`, by `classes=` or because of an annotation error are
     ignored, and their number is logged.
@@ -47,17 +59,21 @@ def read(path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, An
     """
     names = _Names.of(dataset, classes)
     rows: dict[str, list[tuple[float, ...]]] = {key: [] for key in dataset.keys}
+    undeclared: set[str] = set()
     faults: list[Fault] = []
     passed_over = 0
     with no_collector():
         for number, entry in enumerate(_entries(path)):
             try:
                 key, label, row = names.checked(entry)
+                row += _probabilities(entry, attributes)
             except Flaw as flaw:
                 faults.append(flaw.at(f"{path} entry {number}", f"entry {number}"))
                 continue
+            if isinstance(given := entry.get("attributes"), Mapping):
+                undeclared |= given.keys() - attributes.keys()
             if key in rows and label is not None:
-                rows[key].append((*row, label))
+                rows[key].append((label, *row))
             else:
                 passed_over += 1
     if faults:
@@ -68,11 +84,43 @@ def read(path: Path, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, An
         _LOG.warning(
             "%s: %d detections belong to images or classes that are excluded from this dataset; they are not scored", path, passed_over
         )
-    columns = {key: np.array(found, np.float64).reshape(-1, 6) for key, found in rows.items()}
-    return {key: {"boxes": part[:, :4], "scores": part[:, 4], "labels": part[:, 5].astype(np.int64)} for key, part in columns.items()}
+    if undeclared:
+        _LOG.warning("%s: attributes that aren't scored: %s; declare them with --attributes", path, ", ".join(sorted(undeclared)))
+    width = 6 + sum(map(len, attributes.values()))
+    return {key: _answer(np.array(found, np.float64).reshape(-1, width), attributes) for key, found in rows.items()}
 
 
-def write(path: Path, answers: Mapping[str, Answer], dataset: Dataset, classes: tuple[str, ...]) -> None:
+def _answer(columns: NDArray[np.float64], attributes: Attributes) -> Answer:
+    """Return a prediction from the columns label, left, top, right, bottom, score, and the probabilities of all attributes."""
+    answer: dict[str, Any] = {"boxes": columns[:, 1:5], "scores": columns[:, 5], "labels": columns[:, 0].astype(np.int64)}
+    ends = np.cumsum([6, *map(len, attributes.values())])
+    parts = np.split(columns, ends[:-1], axis=1)[1:]
+    values = {name: part.astype(np.float32) for name, part in zip(attributes, parts, strict=True)}
+    return answer | ({"attributes": values} if values else {})
+
+
+def _probabilities(entry: Mapping[str, Any], attributes: Attributes) -> tuple[float, ...]:
+    """Return the probabilities of all values of all attributes in an entry; raise a `Flaw` if one is missing or invalid."""
+    given = entry.get("attributes")
+    found: list[float] = []
+    for name, values in attributes.items():
+        of_values = given.get(name) if isinstance(given, Mapping) else None
+        numbers = [of_values.get(value) if isinstance(of_values, Mapping) else None for value in values]
+        for number in numbers:
+            if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= 1:
+                shown = json.dumps(dict.fromkeys(values, 0.5), ensure_ascii=False)
+                raise Flaw(f"the attribute {name!r} is {str(of_values)[:60]}; expected a probability for each value, such as {shown}")
+            found.append(number)
+    return tuple(found)
+
+
+def write(
+    path: Path,
+    answers: Mapping[str, Answer],
+    dataset: Dataset,
+    classes: tuple[str, ...],
+    attributes: Attributes = MappingProxyType({}),
+) -> None:
     """Write detections so that `read` returns identical numbers. Without ids in the dataset, image keys and class names are written."""
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: detections are written as COCO results; expected a file ending in .json, got {path.suffix!r}")
@@ -85,12 +133,20 @@ def write(path: Path, answers: Mapping[str, Answer], dataset: Dataset, classes: 
             "category_id": category_ids.get(classes[label], classes[label]),
             "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
             "score": score,
+            **({"attributes": {name: dict(zip(attributes[name], row, strict=True)) for name, row in values.items()}} if values else {}),
         }
         for key in dataset.keys
         if key in answers
-        for box, score, label in zip(*(answers[key][name].tolist() for name in ("boxes", "scores", "labels")), strict=True)
+        for box, score, label, values in _objects(answers[key])
     ]
     write_text(path, json.dumps(entries, allow_nan=False) + "\n")
+
+
+def _objects(answer: Answer) -> Iterator[tuple[list[float], float, int, dict[str, list[float]]]]:
+    """Yield box, score, label and probabilities by attribute name of each detection."""
+    columns = {name: values.tolist() for name, values in answer.get("attributes", {}).items()}
+    for row, (box, score, label) in enumerate(zip(*(answer[name].tolist() for name in ("boxes", "scores", "labels")), strict=True)):
+        yield box, score, label, {name: values[row] for name, values in columns.items()}
 
 
 @dataclass(frozen=True)
@@ -156,6 +212,3 @@ def _entries(path: Path) -> Sequence[Any]:
     if not isinstance(content, list):
         raise DataError(f"{path} does not contain a list; expected COCO results, a list of objects with {', '.join(_NEEDED)}")
     return content
-
-
-FILES = AnswerFiles(SUFFIXES, read, write)

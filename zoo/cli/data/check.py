@@ -59,6 +59,9 @@ def _print(found: Findings) -> None:
             print(f"  {finding}")
         if count > _PRINTED:
             print(f"  … and {count - _PRINTED} more; see --json or --report")
+    for name, values in found.attributes.items():
+        shown = ", ".join(f"{value} {count}" for value, count in list(values.items())[:_PRINTED])
+        print(f"attribute {name}: {shown}{', …' if len(values) > _PRINTED else ''}")
     splits = ", ".join(f"{name or 'no split'} {count}" for name, count in found.splits.items())
     wrong = sum(finding.severity != "note" for finding in found.findings)
     verdict = "no problems" if found.ok else f"{counted(wrong, 'finding')}, {counted(len(found.findings) - wrong, 'note')}"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from zoo.curation.check import boxes, duplicates, labels, pictures
+from zoo.curation.check import attributes, boxes, duplicates, labels, pictures
 from zoo.curation.check.findings import NEAR, Finding, Findings, in_order, of_faults
 from zoo.curation.check.items import Opened, open_all
 from zoo.errors import InputError
@@ -56,8 +56,10 @@ def examine(
     found += labels.pairs(opened, facts)
     found += labels.people(opened, counts) if people else labels.classes(opened, counts)
     found += labels.strays(opened)
+    found += attributes.findings(items)
     found += boxes.findings(items, facts)
     found += boxes.misread(read, items, facts, str(opened.root))
     splits = Counter(split for item in items for split in item.splits or ("",))
-    answer = Findings(opened.name, opened.scheme, kind.name, len(records), dict(splits), dict(counts), in_order(found))
+    values = attributes.value_counts(items)
+    answer = Findings(opened.name, opened.scheme, kind.name, len(records), dict(splits), dict(counts), in_order(found), values)
     return Examination(answer, opened, facts)

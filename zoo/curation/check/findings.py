@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,6 +46,7 @@ KINDS: Mapping[str, Kind] = {
     "near-duplicate": Kind("note", "near-duplicate images"),
     # labels, people, pairs
     "unknown-label": Kind("error", "labels that match no class"),
+    "attribute": Kind("warning", "values of attributes that differ only in spelling, or are missing from the training split"),
     "empty-class": Kind("error", "classes without samples"),
     "unbalanced": Kind("warning", "badly unbalanced classes"),
     "single-picture": Kind("warning", "people with a single image"),
@@ -110,6 +111,7 @@ class Findings:
     splits: Mapping[str, int]  # number of samples by split; the key "" stands for samples that are in no split
     classes: Mapping[str, int]  # number of samples (or boxes) by class, over all splits
     findings: tuple[Finding, ...]  # ordered by severity (errors first), kind and key
+    attributes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # number of boxes by attribute and value
 
     @property
     def ok(self) -> bool:
@@ -128,7 +130,8 @@ class Findings:
     def to_dict(self) -> dict[str, Any]:
         """Return the result as a JSON-serialisable dict."""
         about = {"data": self.data, "scheme": self.scheme, "task": self.task, "ok": self.ok, "pictures": self.pictures}
-        counts = {"splits": dict(self.splits), "classes": dict(self.classes), "counts": self.counts}
+        counts: dict[str, Any] = {"splits": dict(self.splits), "classes": dict(self.classes), "counts": self.counts}
+        counts |= {"attributes": {name: dict(values) for name, values in self.attributes.items()}} if self.attributes else {}
         return {**about, **counts, "findings": [finding.to_dict() for finding in self.findings]}
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from zoo.curation.check.findings import Finding
 from zoo.data import tables
-from zoo.data.dataset import Dataset, Record
+from zoo.data.dataset import ATTRIBUTE, Dataset, Record
 from zoo.data.folders import Folders
 from zoo.data.formats import DataRef, recognise
 from zoo.data.splits import split_kind
@@ -33,6 +33,7 @@ class Item:
     classes: tuple[str, ...]  # class names by index, to which the record's target refers
     boxes: NDArray[np.float32] | None = None  # [N, 4] xyxy in pixels; None if the task has no boxes
     plain: NDArray[np.bool_] | None = None  # whether a box is marked neither as crowd nor as difficult, [N]; None if there are no boxes
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # value for each box by attribute; "" if unknown
 
     @property
     def name(self) -> str:
@@ -130,7 +131,10 @@ def _item(record: Record, classes: tuple[str, ...], splits: tuple[str, ...], tas
         plain = np.ones(len(boxes), dtype=np.bool_)
         for name in ("iscrowd", "difficult"):
             plain &= ~np.asarray(target.get(name, np.zeros(len(boxes))), dtype=np.bool_)
-        return Item(record.key, record, splits, labels, classes, boxes, plain)
+        attributes = {
+            name.removeprefix(ATTRIBUTE): tuple(map(str, values)) for name, values in target.items() if name.startswith(ATTRIBUTE)
+        }
+        return Item(record.key, record, splits, labels, classes, boxes, plain, attributes)
     return Item(record.key, record, splits, labels, classes)
 
 

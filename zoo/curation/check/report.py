@@ -35,6 +35,10 @@ def write_report(examination: Examination, path: Path) -> None:
         _table("Kind", {f'<a href="#{kind}">{kind}</a> – {KINDS[kind].title}': count for kind, count in found.counts.items()}),
         _table("Split", {text(name or "(no split)"): count for name, count in found.splits.items()}),
         _table("Class", {text(name): count for name, count in found.classes.items()}),
+        *(
+            _table(f"Attribute {text(name)}", {text(value): count for value, count in values.items()})
+            for name, values in found.attributes.items()
+        ),
     ]
     known = {Path(item.key).stem: item for item in items} | {item.key: item for item in items}
     for kind in found.counts:

@@ -3,7 +3,7 @@
 The lists are read without outlines, which make up most of a file; these are read only when masks are needed, or boxes are missing. Each
 annotation is packed into a row of bytes as soon as it is parsed. Half a million annotations occupy 50 MiB as rows, but 350 MiB as
 dictionaries. An unusual annotation (a value that is not a number, a missing id or box, an extreme value) stays a dictionary, so that the
-reader can report it.
+reader can report it. The row of an annotation with attributes is paired with these.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from zoo.system.memory import no_collector
 _HUGE = 1e12  # larger than any valid coordinate or area; comparisons with it are also False for NaN
 _PARTS = {"images": ("id", "file_name"), "annotations": ("image_id", "category_id"), "categories": ("id", "name")}
 _ROW = struct.Struct("<3q5d?")  # id, image_id, category_id; x, y, width, height, area; iscrowd
+Packed = bytes | tuple[bytes, Mapping[str, Any]]  # a row, or a row and the attributes
 
 
 def read_lists(data: str, file: Path) -> dict[str, list[Any]]:
     """Read the lists of images, annotations and categories, and check the required keys of each entry.
 
-    Entries are dictionaries; annotations may also be rows of bytes, which `annotation_of` unpacks. `data` is the dataset string, for
-    messages.
+    Entries are dictionaries; annotations may also be rows of bytes, alone or with attributes, which `annotation_of` unpacks. `data` is the
+    dataset string, for messages.
 
     Raises:
         DataError: the file can't be read as JSON, a list is missing, or an entry lacks a key.
@@ -41,17 +42,19 @@ def read_lists(data: str, file: Path) -> dict[str, list[Any]]:
         if not isinstance(entries, list):
             raise DataError(f"data {data!r}: {file} has no list {part!r}; expected COCO's images, annotations and categories")
         for number, entry in enumerate(entries):
-            if not (isinstance(entry, bytes) and part == "annotations") and (wrong := _wrong(part, entry)):
+            if not (isinstance(entry, bytes | tuple) and part == "annotations") and (wrong := _wrong(part, entry)):
                 raise DataError(f"data {data!r}: {file}: {part}[{number}]{wrong}")
     return content  # type: ignore[no-any-return]  # just checked
 
 
-def annotation_of(entry: bytes | Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return an annotation as in COCO's files: id, image_id, category_id, bbox (x, y, width, height), area and iscrowd."""
-    if not isinstance(entry, bytes):
+def annotation_of(entry: Packed | Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return an annotation as in COCO's files: id, image_id, category_id, bbox (x, y, width, height), area, iscrowd and attributes."""
+    if isinstance(entry, Mapping):
         return entry
-    identity, image, category, *box, area, crowd = _ROW.unpack(entry)
-    return {"id": identity, "image_id": image, "category_id": category, "bbox": box, "area": area, "iscrowd": crowd}
+    row, attributes = entry if isinstance(entry, tuple) else (entry, {})
+    identity, image, category, *box, area, crowd = _ROW.unpack(row)
+    values = {"id": identity, "image_id": image, "category_id": category, "bbox": box, "area": area, "iscrowd": crowd}
+    return values | ({"attributes": attributes} if attributes else {})
 
 
 def is_number(value: Any) -> bool:
@@ -67,7 +70,7 @@ def are_four_numbers(values: Any) -> bool:
     return bool(-_HUGE < x < _HUGE and -_HUGE < y < _HUGE and -_HUGE < width < _HUGE and -_HUGE < height < _HUGE)
 
 
-def _packed(entry: dict[str, Any]) -> dict[str, Any] | bytes:
+def _packed(entry: dict[str, Any]) -> dict[str, Any] | Packed:
     """Pack an annotation into a row; return other objects as dictionaries. Outlines are dropped from both, unless there is no box."""
     if entry.get("bbox"):
         entry.pop("segmentation", None)
@@ -81,8 +84,12 @@ def _packed(entry: dict[str, Any]) -> dict[str, Any] | bytes:
     area = entry.get("area", box[2] * box[3])
     if not is_number(area) or area < 0:
         return entry
+    attributes = entry.get("attributes") or {}
+    if not isinstance(attributes, dict):
+        return entry
     try:
-        return _ROW.pack(*ids, *box, area, bool(crowd))
+        row = _ROW.pack(*ids, *box, area, bool(crowd))
+        return (row, attributes) if attributes else row
     except struct.error:  # an id doesn't fit into 64 bits
         return entry
 

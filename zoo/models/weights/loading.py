@@ -23,7 +23,7 @@ from zoo.models.classes import imagenet_classes
 from zoo.models.config import model_folder, read_description
 from zoo.models.weights.files import is_path, read_state
 from zoo.models.weights.layouts import Weights, convert
-from zoo.task.contract import TASKS, get_task
+from zoo.task.contract import TASKS, Task, get_task
 
 if TYPE_CHECKING:
     from zoo.models.model import Model
@@ -181,7 +181,8 @@ def fit_weights(model: Model, weights: Weights, say: Callable[[str], None] | Non
     _load(model.backbone, weights.backbone, f"weights {weights.origin} for the backbone {model.backbone_name}")
     heads = model.config.heads
     made_for = get_task(weights.task, weights.options) if weights.head and weights.task in TASKS else None
-    match = next((name for name, head in heads.items() if head.definition is made_for), None)
+    fits = (name for name, head in heads.items() if made_for is not None and _takes(head.definition, made_for))
+    match = next(fits, None)
     fresh = [name for name in heads if name != match]
     if fresh:
         words = f"the {fresh[0]} head is" if len(fresh) == 1 else f"the heads {', '.join(fresh)} are"
@@ -190,25 +191,30 @@ def fit_weights(model: Model, weights: Weights, say: Callable[[str], None] | Non
         _fit_head(model.heads[match], weights, match, len(heads[match].classes), say)
 
 
+def _takes(task: Task, other: Task) -> bool:
+    return task.name == other.name and task.takes_weights_of(other)
+
+
 def _fit_head(module: nn.Module, weights: Weights, name: str, count: int, say: Callable[[str], None]) -> None:
     """Load weights into a head with `count` classes."""
     own = module.state_dict()
-    fresh = _other_class_count(module, weights.head)
+    fresh = _other_shapes(module, weights.head)
     head = {key: value for key, value in weights.head.items() if key not in fresh} | {key: own[key] for key in fresh if key in own}
     _load(module, head, f"weights {weights.origin} for the head of {name}")
     if fresh:
-        say(
-            f"weights {weights.origin}: made for {weights.num_classes or 'another number of'} classes, but the model has "
-            f"{count}; newly initialised: {', '.join(fresh)}"
-        )
+        classes = f"for {weights.num_classes or 'another number of'} classes, but the model has {count}"
+        why = classes if weights.num_classes != count else "with other options"
+        say(f"weights {weights.origin}: made {why}; newly initialised: {', '.join(fresh)}")
 
 
-def _other_class_count(head: nn.Module, given: Mapping[str, Tensor]) -> list[str]:
-    """Return all class-dependent keys of head and weights if any of them differ in shape, otherwise an empty list."""
-    prefixes: tuple[str, ...] = getattr(head, "class_dependent", ())
-    own = {key: value.shape for key, value in head.state_dict().items() if key.startswith(prefixes)}
-    theirs = {key: value.shape for key, value in given.items() if key.startswith(prefixes)}
-    return [] if own == theirs else sorted({*own, *theirs})
+def _other_shapes(head: nn.Module, given: Mapping[str, Tensor]) -> list[str]:
+    """Return all keys of head and weights under each class-dependent prefix under which any of them differ in shape."""
+    found: list[str] = []
+    for prefix in getattr(head, "class_dependent", ()):
+        own = {key: value.shape for key, value in head.state_dict().items() if key.startswith(prefix)}
+        theirs = {key: value.shape for key, value in given.items() if key.startswith(prefix)}
+        found += [] if own == theirs else sorted({*own, *theirs})
+    return found
 
 
 def _load(module: nn.Module, given: Mapping[str, Tensor], what: str) -> None:
