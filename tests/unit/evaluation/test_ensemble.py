@@ -12,8 +12,8 @@ import torch
 
 from tests.closeness import assert_close
 from tests.ensembles import CLASSES, SMALL, answers, data, model, noise, probabilities, reading
+from tests.forking import in_processes
 from tests.pictures import COLOURS, cut_short, picture, write_class_folders
-from tests.processes import in_processes
 from zoo.data.dataset import Dataset, Record
 from zoo.errors import DataError, ImageError, InputError
 from zoo.evaluation.ensemble import Ensemble

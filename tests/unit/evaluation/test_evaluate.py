@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from tests.damaged import write_coco
+from tests.forking import in_processes
 from tests.pictures import COLOURS, cut_short, picture, write_class_folders, write_picture
-from tests.processes import in_processes
 from zoo.data.classes import unnamed
 from zoo.data.dataset import Dataset, Record, Sample
 from zoo.errors import DataError, ImageError, InputError

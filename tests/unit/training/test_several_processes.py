@@ -15,9 +15,8 @@ import psutil
 import pytest
 import torch
 
-from tests.forking import Done, Job, run_job, start_job
+from tests.forking import Done, Job, in_processes, run_job, start_job, start_together
 from tests.pictures import write_class_folders
-from tests.processes import in_processes, start_together
 from zoo.models.archive import load
 from zoo.training.checkpoints import CHECKPOINT
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
+from tests.forking import in_processes
 from tests.pictures import cut_short, write_class_folders
-from tests.processes import in_processes
 from tests.small_training import RECIPE, coloured, fresh, same
 from zoo.cli.main import main
 from zoo.errors import InputError, UnknownNameError

@@ -15,8 +15,8 @@ import zoo.compilation.tuning
 import zoo.training.features.cache
 import zoo.training.features.engine
 from tests.engines import INSTALLED, Fake
+from tests.forking import in_processes
 from tests.listening import Listening
-from tests.processes import in_processes
 from tests.small_training import RECIPE, StopAt, coloured, fresh, same
 from zoo.engines import ENGINES
 from zoo.models.archive import load

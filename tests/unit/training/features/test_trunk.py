@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import torch
 
+from tests.forking import in_processes
 from tests.listening import Listening
 from tests.pictures import COLOURS, cut_short, write_class_folders
-from tests.processes import in_processes
 from tests.small_training import RECIPE, StopAt, coloured, fresh, same
 from zoo.cli.main import main
 from zoo.data.formats import open_data
