@@ -122,6 +122,8 @@ def _check_value(key: str, value: Any, where: str) -> None:
         right, expected = isinstance(value, dict), "a table"
     else:
         right, expected = isinstance(value, str) and bool(value), "a string"
+        if isinstance(value, dict):
+            expected += ", since a case has one head; measure each head in its own case, or run python -m zoo.benchmarks.shared_trunk"
     if not right:
         raise InputError(f"{where}: {key} is {value!r}; expected {expected}")
     if key == "expect":

@@ -39,6 +39,7 @@ def test_a_suite_is_read_from_a_file(tmp_path: Path) -> None:
         ('[[case]]\nname = "a"', r"case 1 \(a\): task, backbone, test are missing"),
         ('[[case]]\nname = "a"\ntask = "face"\nbackbone = "b"', r"case 1 \(a\): test is missing"),
         (CASE + "weights = 3", r"case 1 \(a\): weights is 3; expected a string"),
+        (CASE.replace('"classification"', '{ kinds = "classification" }'), r"task is \{.*\}; expected a string, since a case has one head"),
         ('[[case]]\nname = ""', r"case 1 \(\): name is ''; expected a string"),
         (CASE + "batch_size = 0", r"case 1 \(a\): batch_size is 0; expected a whole number above 0"),
         (CASE + "batch_size = true", r"batch_size is True; expected a whole number above 0"),
