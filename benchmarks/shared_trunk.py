@@ -138,7 +138,7 @@ def resident(tiny: Sequence[Path], folders: Sequence[Path], image: Image) -> flo
     for model in models if any(model.compiled for model in models) else ():
         milliseconds(model, image)  # an engine reads a graph when it is first called
     gc.collect()
-    return (psutil.Process().memory_info().rss - before) / _MIB
+    return float(psutil.Process().memory_info().rss - before) / _MIB
 
 
 def separated(joint: Model) -> list[Model]:
