@@ -34,14 +34,17 @@ def test_the_ratio_is_the_median_of_neighbouring_calls(monkeypatch: pytest.Monke
     assert not Row("work", "time, ms", "eager", 4.0, 2.0, 1.61, 1.6).met
 
 
-def test_both_sides_find_the_same_boxes() -> None:
-    joint = SMALL.build({"scene": "classification", "objects": "detection"})
-    alone = zoo.split(joint, "objects")
-    proposals, boxes = check_work(alone, SMALL.image())
-    assert (proposals, boxes) == (200, 100)
+@pytest.mark.parametrize("work", shared_trunk._TIMED)
+def test_both_sides_find_the_same_boxes(work: str) -> None:
+    heads, options, _ = shared_trunk._TIMED[work]
+    joint = SMALL.build({**heads, "objects": "detection"}, **options)
+    alone = SMALL.detector(joint)
+    assert check_work(alone, SMALL.image()) == (200, 100)
     with torch.inference_mode():
-        for name, value in joint([SMALL.image()])["objects"][0].items():
-            assert torch.equal(value, alone([SMALL.image()])[0][name])
+        answer, found = alone([SMALL.image()])[0], joint([SMALL.image()])
+    objects = (found["objects"] if heads else found)[0]
+    assert all(torch.equal(objects[name], value) for name, value in answer.items())
+    assert [*objects] == [*answer, *options]
 
 
 def test_a_detector_without_enough_work_is_refused() -> None:
@@ -63,6 +66,7 @@ def test_every_figure_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
         ("classification + detection", "time", 1.10),
         ("classification + detection", "peak memory", 1.15),
         ("two classifications + detection", "time", 1.12),
+        ("detection with three attributes", "time", 1.03),
         ("classification + detection + face", "resident memory", 0.5),
     ]
     assert all(row["joint"] > 0 and row["separate"] > 0 and row["met"] == (row["ratio"] <= row["bound"]) for row in result["rows"])
