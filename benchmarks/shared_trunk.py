@@ -1,9 +1,9 @@
 """Compare models with several heads with separate models: `python -m zoo.benchmarks.shared_trunk`.
 
 Time: one image through a detector with further heads or attributes and through the detector alone, which has the same weights, in turn, in
-eager float32 and with an engine. The ratio is the median of the ratios of neighbouring calls, because the speed of a shared machine changes.
-The weights are random and the score threshold is 0, so that all proposals are classified and the maximum number of boxes is returned, as in a
-picture full of objects.
+eager float32 and with an engine. The ratio is the median of the ratios of neighbouring calls, because the speed of a shared machine
+changes. The weights are random and the score threshold is 0, so that all proposals are classified and the maximum number of boxes is
+returned, as in a picture full of objects.
 
 Memory: the peak of a process that loads a model and predicts, and the resident memory of a process with three tasks after loading, with one
 model and with three. The resident memory is counted above that of a process that has imported everything and has run a tiny model of the

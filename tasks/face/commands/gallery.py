@@ -231,13 +231,20 @@ def _face(photos: Sequence[Faces], place: Place) -> dict[str, Any]:
 
 
 def embedder(folder: Path | None, engine: str, precision: AskedPrecision, say: Callable[[str], None] | None = None) -> Model:
-    """Return a saved face model, or the default one: dlib's ResNet-29 with its default weights."""
+    """Return a saved face model, or the default one: dlib's ResNet-29 with its default weights.
+
+    Of a model with several heads, it is the view of the only face head.
+    """
     from zoo.models.archive import load
     from zoo.models.builder import build
 
     model = build("dlib_resnet29", "face", weights="default", say=say) if folder is None else load(folder)
-    if model.task != "face":
-        raise InputError(f"{folder}: this is a {model.task} model; zoo faces requires a face model")
+    faces = [name for name, head in model.config.heads.items() if head.task == "face"]
+    if len(faces) != 1:
+        if not model.is_joint:
+            raise InputError(f"{folder}: this is a {model.task} model; zoo faces requires a face model")
+        raise InputError(f"{folder}: this model has {len(faces)} face heads; zoo faces requires one; take one out with zoo.split")
+    model = model.view(faces[0])
     if engine == "eager" and precision in ("auto", "fp32"):
         return model
     from zoo.compilation.compile import compile

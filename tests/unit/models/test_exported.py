@@ -15,9 +15,10 @@ import pytest
 import torch
 
 import zoo
-from tests.engines import INSTALLED, small_model
+from tests.engines import INSTALLED, small_joint, small_model
 from zoo.cli.main import main
 from zoo.errors import InputError
+from zoo.models.fingerprint import embedding_fingerprint
 from zoo.tasks.face.commands.gallery import embedder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -161,6 +162,20 @@ def test_an_embedder_in_the_precision_that_is_asked_for(tmp_path: Path) -> None:
     folder = zoo.save(small_model("face"), tmp_path / "face")
     found = [embedder(folder, "eager", precision).precision for precision in ("auto", "fp32", "bf16")]
     assert found == [None, None, "bf16"]
+
+
+def test_the_embedder_of_a_model_with_several_heads_is_its_face_head(tmp_path: Path) -> None:
+    model = small_joint("parts", "who")
+    fast = zoo.compile(model, "eager", "fp32")
+    found = embedder(zoo.save(model, tmp_path / "model"), "eager", "auto")
+    assert found.task == "face"
+    assert embedding_fingerprint(found) == embedding_fingerprint(fast.view("who")), "galleries accept both"
+    for heads, count in ((("species", "parts"), 0), (("parts", "who"), 2)):
+        model = small_joint(*heads)
+        if count:
+            zoo.add_task(model, "other", "face")
+        with pytest.raises(InputError, match=f"this model has {count} face heads; zoo faces requires one"):
+            embedder(zoo.save(model, tmp_path / f"other-{count}"), "eager", "auto")
 
 
 @pytest.mark.parametrize("precision", ["auto", "fp32", "bf16"])
