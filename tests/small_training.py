@@ -1,12 +1,14 @@
-"""A training run of a few seconds: a dozen coloured images, a tiny backbone, two epochs."""
+"""Training runs of a few seconds with one or several heads: a dozen coloured images, a tiny backbone, two epochs."""
 
 from __future__ import annotations
 
 import os
 import signal
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +17,8 @@ from zoo.data.dataset import Dataset, Record
 from zoo.models.builder import build
 from zoo.models.model import Model
 from zoo.system.progress import Progress
+from zoo.task.contract import recipe
+from zoo.task.joint import JointRecipe
 from zoo.tasks.classification.options import ClassificationRecipe
 
 RECIPE = ClassificationRecipe(epochs=2, batch_size=4, lr=1e-3, precision="fp32", workers=0, crop_scale=0.6)
@@ -58,3 +62,43 @@ class StopAt(Progress):
             self.left -= 1
             if self.left == 0:
                 os.kill(os.getpid(), self.number)
+
+
+# -- several heads -----------------------------------------------------------------------------------------------------------
+
+NAMES = sorted(COLOURS)
+KINDS = {"parts": "detection", "kinds": "classification"}
+PAIR = {"one": "classification", "two": "classification"}
+
+
+def boxed(count: int = 6, size: int = 48) -> Dataset:
+    """Images with one box whose label is the index of the image modulo 3."""
+    records = []
+    for index in range(count):
+        target = {"boxes": np.array([[4, 8, 20 + index, 40]], np.float32), "labels": np.array([index % 3])}
+        records.append(Record(f"s{index:02d}", picture(COLOURS[NAMES[index % 3]], index, (size, size)), target))
+    return Dataset("boxed", tuple(records), tuple(NAMES))
+
+
+def labelled(data: Dataset) -> Dataset:
+    """The same images with the label of the box as the class of the image."""
+    records = tuple(replace(record, target=int(record.target["labels"][0])) for record in data.records)
+    return Dataset("labelled", records, tuple(NAMES))
+
+
+def detector_and_classifier(seed: int = 5, **options: Any) -> Model:
+    torch.manual_seed(seed)
+    sizes = {"image_size": {"parts": 48}, "max_image_size": {"parts": 48}, "fpn_channels": 16}
+    return build("resnet20", KINDS, classes=dict.fromkeys(KINDS, NAMES), **{**sizes, **options})
+
+
+def two_classifiers(seed: int = 5, **options: Any) -> Model:
+    torch.manual_seed(seed)
+    return build("test_resnet", PAIR, classes=dict.fromkeys(PAIR, NAMES), **{"image_size": 32, **options})
+
+
+def joint_recipe(model: Model, **settings: Any) -> JointRecipe:
+    usual = {"epochs": 2, "batch_size": 4, "precision": "fp32", "workers": 0, "lr": 1e-3, "clip_grad": 0.0}
+    found = recipe(model.task, **{**usual, **settings})
+    assert isinstance(found, JointRecipe)
+    return found

@@ -27,7 +27,9 @@ class Augment:
         steps: list[Callable[[Tensor], Tensor]] = []
         if recipe.crop_scale < 1:
             interpolation = v2.InterpolationMode(preprocess.interpolation)
-            steps.append(v2.RandomResizedCrop(preprocess.size_hw, (recipe.crop_scale, 1.0), interpolation=interpolation, antialias=True))
+            # the policy "fit", which a detector's other heads share, has no shape; a square has the scale of the shorter side
+            size_hw = (min(preprocess.size_hw),) * 2 if preprocess.policy == "fit" else preprocess.size_hw
+            steps.append(v2.RandomResizedCrop(size_hw, (recipe.crop_scale, 1.0), interpolation=interpolation, antialias=True))
         if recipe.flip > 0:
             steps.append(v2.RandomHorizontalFlip(recipe.flip))
         if recipe.randaugment:

@@ -30,6 +30,7 @@ class ClassificationData(IndexData):
     sample_data = "demo:digits"
     recipe: ClassVar[type[Recipe]] = ClassificationRecipe
     recipes: ClassVar[Mapping[str, Recipe]] = RECIPES
+    mixing = ("mixup", "cutmix")
 
     def relabel(self, dataset: Dataset, new_index: Sequence[int], classes: tuple[str, ...]) -> Dataset:
         """Return the data with class indices of the model."""

@@ -94,6 +94,7 @@ class DetectionData(TaskData):
     sample_data = "demo:scenes"
     recipe: ClassVar[type[Recipe]] = DetectionRecipe
     recipes: ClassVar[Mapping[str, Recipe]] = RECIPES
+    mixing = ("copy_paste",)
 
     def __init__(self, attributes: Attributes) -> None:
         self._attributes = attributes

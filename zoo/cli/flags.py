@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -13,7 +13,7 @@ from zoo.data.classes import read_classes
 from zoo.errors import InputError
 from zoo.images.headers import MAX_PIXELS
 from zoo.task.flags import TaskFlags
-from zoo.task.recipe import GROUPS, Recipe, explained, grouped
+from zoo.task.recipe import GROUPS, RunRecipe, explained, grouped
 
 BatchSize = Annotated[int | None, tyro.conf.arg(help="Images per batch; by default based on the model's input size.")]
 Workers = Annotated[int | None, tyro.conf.arg(help="Number of data loader processes; by default chosen for this machine.")]
@@ -29,7 +29,7 @@ class BuildFlags:
     """Which model to build."""
 
     task: str = "classification"
-    """Task of the model; zoo list prints all tasks."""
+    """Task of the model; zoo list prints all tasks. zoo train also builds models with several heads: --task NAME=TASK for each of them."""
     backbone: str | None = None
     """Name of a backbone; zoo list prints all names. Required for training; elsewhere an alternative to a saved model."""
     weights: str | None = None
@@ -91,7 +91,14 @@ class RunFlags:
         return {"device": self.device, "on_error": self.on_error, "exact": self.exact, "max_pixels": self.max_pixels}
 
 
-def combine(main: type[Any], task: TaskFlags, recipe: Recipe | None = None, scoring: bool = False, engine: bool = False) -> type[Any]:
+def combine(
+    main: type[Any],
+    task: TaskFlags,
+    recipe: RunRecipe | None = None,
+    scoring: bool = False,
+    engine: bool = False,
+    build: type[Any] = BuildFlags,
+) -> type[Any]:
     """Combine the flags of a command with those for building and running a model, and with the task's options, into one dataclass.
 
     It has the attributes `main`, `build`, `run`, `options` and `task_name`, and those among `recipe`, `scoring` and `engine` that are
@@ -103,13 +110,15 @@ def combine(main: type[Any], task: TaskFlags, recipe: Recipe | None = None, scor
         recipe: recipe whose values are the defaults of the recipe flags; None if the command has no such flags.
         scoring: whether the command has the task's scoring options.
         engine: whether the command has the flags for choosing an engine.
+        build: dataclass of the flags for building a model.
     """
-    flat, name = tyro.conf.OmitArgPrefixes, main.__name__.removesuffix("Flags")
+    flat: Any = tyro.conf.OmitArgPrefixes
+    name = main.__name__.removesuffix("Flags")
     kind: Any = type(recipe)
     groups = {} if recipe is None else grouped(kind)
     parts: list[Any] = [
         ("main", Annotated[flat[main], tyro.conf.arg(name=name.lower(), help="")]),
-        ("build", flat[BuildFlags], field(default_factory=BuildFlags)),
+        ("build", Annotated[flat[build], tyro.conf.arg(name="build")], field(default_factory=build)),
         ("run", Annotated[flat[RunFlags], tyro.conf.arg(name="general")], field(default_factory=RunFlags)),
         *([("engine", flat[EngineFlags], field(default_factory=EngineFlags))] if engine else []),
         ("options", Annotated[flat[task.options], tyro.conf.arg(name="model", help="")], field(default_factory=task.options)),
@@ -119,7 +128,8 @@ def combine(main: type[Any], task: TaskFlags, recipe: Recipe | None = None, scor
 
     def settled(flags: Any) -> Any:
         """Create the recipe from the settings of all groups, which raises an `InputError` if one is invalid."""
-        return kind(**{name: getattr(getattr(flags, f"recipe_{group}"), name) for group, names in groups.items() for name in names})
+        values = {name: getattr(getattr(flags, f"recipe_{group}"), name) for group, names in groups.items() for name in names}
+        return replace(recipe, **values)  # type: ignore[type-var]  # it isn't None if there are groups
 
     namespace = {"task_name": task.name, **({"recipe": property(settled)} if groups else {})}
     combined = make_dataclass(name, parts, frozen=True, namespace=namespace)

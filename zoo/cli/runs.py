@@ -49,7 +49,7 @@ class RunSummary:
     planned: int | None  # exceeds `epochs` if the run stopped early or is unfinished
     state: str  # "finished", or "unfinished" if the run was interrupted or is still running
     best: int  # epoch with the highest score, from 1; 0 if there are no scores
-    score: str  # name of the score by which epochs are compared
+    score: str  # name of the score by which epochs are compared; several, joined by commas, for a model with several heads
     scores: Mapping[str, float | None]  # scores of the best epoch; empty without validation data
     loss: float | None  # training loss of the last finished epoch
     seconds: float | None  # wall-clock time; None for an unfinished run
@@ -58,30 +58,37 @@ class RunSummary:
 
 def read_run(folder: Path) -> RunSummary:
     """Read the summary of a run from its folder, without loading the model or a checkpoint."""
-    from zoo.task.contract import get_task  # slow to import, not needed for --help
+    from zoo.models.config import ModelConfig  # slow to import, not needed for --help
     from zoo.training.history import best_epoch
 
     try:
         about = json.loads(_text(folder / "run.json"))
-        config = about["model"]
-        task = get_task(config["task"], config["options"])
+        config = ModelConfig.from_dict(about["model"])
+        tasks = {name: head.definition for name, head in config.heads.items()}
+        joint = len(tasks) > 1
         recipe = tomllib.loads(_text(folder / "recipe.toml"))
+        if joint:
+            heads = recipe.pop("heads")
+            recipe |= {f"{name}.{setting}": value for name, own in heads.items() for setting, value in own.items()}
         metrics = folder / "metrics.jsonl"
         history = [json.loads(line) for line in _text(metrics).splitlines()] if metrics.is_file() else []
         description = folder / "model" / "model.json"
         training = json.loads(_text(description))["metadata"]["training"] if description.is_file() else None
-        best = best_epoch(history, task.scoring.primary_score) or {}
+        primary = [f"{name}/{task.scoring.primary_score}" if joint else task.scoring.primary_score for name, task in tasks.items()]
+        # heads without validation data have no scores
+        primary = [name for name in primary if not joint or any(name in entry.get("val", {}) for entry in history)]
+        best = best_epoch(history, primary) or {}
         return RunSummary(
             folder.name,
-            task.name,
-            str(config["backbone"]),
-            str(about["data"]),
+            ", ".join(f"{name}={task.name}" if joint else task.name for name, task in tasks.items()),
+            config.backbone,
+            ", ".join(f"{name}={data}" for name, data in about["data"].items()) if joint else str(about["data"]),
             len(history),
             # unless early stopping is enabled, a finished run has all planned epochs; heads that only store features always train for one
             recipe.get("epochs") if training is None or recipe.get("early_stop") else len(history),
             "unfinished" if training is None else "finished",
             int(best.get("epoch", 0)),
-            task.scoring.primary_score,
+            ", ".join(primary),
             dict(best.get("val", {})),
             float(history[-1]["loss"]) if history else None,
             None if training is None else training.get("seconds"),
@@ -233,8 +240,9 @@ def _stacked(columns: Mapping[str, list[str]]) -> dict[str, list[str]]:
 
 
 def _best(run: RunSummary) -> str:
-    value = run.scores.get(run.score)
-    return "–" if value is None else f"{run.score} {value:.4f} (epoch {run.best})"
+    values = {name: run.scores.get(name) for name in run.score.split(", ")}
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in values.items() if value is not None)
+    return f"{shown} (epoch {run.best})" if shown else "–"
 
 
 def _settings(run: RunSummary, names: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from types import FrameType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import torch
 from torch.utils.data import DataLoader
@@ -68,12 +68,14 @@ class Batch(Generic[Images]):
         targets: one target per image, in the dataset's format, after augmentation.
         keys: one key per image.
         skipped: images that couldn't be read and were skipped.
+        source: index of the dataset, in a run over several.
     """
 
     images: Images | None
     targets: tuple[Any, ...]
     keys: tuple[str, ...]
     skipped: tuple[Fault, ...]
+    source: int = 0
 
 
 @dataclass(frozen=True)
@@ -119,13 +121,22 @@ class _PreparedDataset(TorchDataset[Any]):
         return Batch(images, tuple(item.target for item in good), tuple(item.key for item in good), skipped)
 
 
+class _Preparing(Protocol):
+    """Samples that are prepared one at a time, and collated to batches."""
+
+    @property
+    def on_error(self) -> OnError: ...
+    def __getitem__(self, index: Any) -> Any: ...
+    def collate(self, items: Sequence[Any]) -> Batch[ImageBatch]: ...
+
+
 class Batches:
     """Iterable over batches, which are prepared in worker processes, in threads, or one after the other in the calling thread.
 
     With `on_error="raise"`, the first unreadable image raises an `ImageError`.
     """
 
-    def __init__(self, prepared: _PreparedDataset, batches: Any, workers: int, threaded: bool = False) -> None:
+    def __init__(self, prepared: _Preparing, batches: Any, workers: int, threaded: bool = False) -> None:
         """Create the loader.
 
         Args:
@@ -140,7 +151,7 @@ class Batches:
             if workers:
                 check_main_guard()
             self._loader = DataLoader(
-                prepared,
+                cast(TorchDataset[Any], prepared),
                 batch_sampler=batches,
                 num_workers=workers,
                 collate_fn=prepared.collate,
@@ -164,7 +175,7 @@ class Batches:
                     raise ImageError(batch.skipped[0].key, batch.skipped[0].reason, batch.skipped[0].kind)
                 yield batch
 
-    def _batch(self, indices: Sequence[Index]) -> Batch[ImageBatch]:
+    def _batch(self, indices: Sequence[Any]) -> Batch[ImageBatch]:
         return self._prepared.collate([self._prepared[index] for index in indices])
 
 

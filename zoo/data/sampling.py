@@ -171,6 +171,7 @@ class Share:
     epoch: int
     draw: int  # number of the first sample's draw within the epoch
     positions: list[int]  # in the dataset
+    source: int = 0  # index of the dataset, in a run over several
 
     def indices(self) -> list[Index]:
         """Return the index of each sample: epoch, number of the draw and position. Augmentation depends only on these and the seed."""

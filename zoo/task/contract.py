@@ -15,7 +15,8 @@ from zoo.registry import Registry
 from zoo.task.answers import Answers
 from zoo.task.building import Building
 from zoo.task.data import TaskData
-from zoo.task.recipe import Recipe, find_recipe, replace_settings
+from zoo.task.joint import find_joint_recipe, joint_settings
+from zoo.task.recipe import find_recipe, replace_settings
 from zoo.task.scoring import Scoring
 
 if TYPE_CHECKING:
@@ -221,26 +222,35 @@ def open_data(data: object, task: str, *, on_error: OnError = "raise", say: Call
     return get_task(task, options).open(data, on_error, say)
 
 
-def recipe(task: str, preset: str = "standard", **settings: Any) -> Recipe:
+def recipe(task: str | Sequence[str] | Mapping[str, str], preset: str = "standard", **settings: Any) -> Any:
     """Return training settings for `zoo.train`.
 
     Args:
-        task: name of the task.
+        task: name of the task. For a model with several heads, a sequence of tasks, or a mapping from head name to task, as in `zoo.build`.
         preset: "quick", "standard", "thorough", or the path of a TOML file, such as the `recipe.toml` of an earlier run.
-        **settings: settings that override the preset, by name.
+        **settings: settings that override the preset, by name. With several heads, a setting of heads applies to all heads whose task has
+            it, unless its value is a mapping from head name to value.
 
     Returns:
-        A frozen dataclass. Use `dataclasses.replace` to change further settings.
+        A frozen dataclass: a `Recipe`, or a `JointRecipe` for several heads. Use `dataclasses.replace` to change further settings.
 
     Raises:
-        UnknownNameError: the task, preset or a setting is unknown.
+        UnknownNameError: the task, preset, head or a setting is unknown.
         InputError: a value is invalid, or the file can't be read.
 
     Example:
         >>> import zoo
         >>> zoo.recipe("classification", "quick", epochs=3).epochs
         3
+        >>> joint = zoo.recipe({"species": "classification", "parts": "detection"}, lr=1e-4, flip={"parts": 0.0}, loss_weights={"parts": 2})
+        >>> joint.heads["parts"].flip, joint.heads["species"].flip, joint.loss_weights
+        (0.0, 0.5, 'parts=2')
     """
+    if not isinstance(task, str):
+        tasks = dict(task) if isinstance(task, Mapping) else {name: name for name in task}
+        components = {name: get_task(kind).data for name, kind in tasks.items()}
+        joint = find_joint_recipe({name: (data.recipe, data.recipes) for name, data in components.items()}, preset)
+        return joint_settings(joint, settings, "the recipe")
     data = get_task(task).data
     return replace_settings(find_recipe(data.recipe, data.recipes, preset), settings, f"the task {task}")
 

@@ -33,6 +33,8 @@ class TaskData(ABC):
         open_set: whether evaluation data has classes that the model wasn't trained on, as in face verification.
         recipe: frozen dataclass of the training settings, with tested defaults.
         recipes: presets of the training settings by name: "quick", "standard" (the defaults) and "thorough".
+        mixing: names of the training settings, numbers that are 0 if disabled, of augmentations that mix several images. They are disabled
+            for images that have targets of several heads.
     """
 
     schemes: ClassVar[Registry[Scheme]]
@@ -41,6 +43,7 @@ class TaskData(ABC):
     open_set: ClassVar[bool] = False
     recipe: ClassVar[type[Recipe]] = Recipe
     recipes: ClassVar[Mapping[str, Recipe]] = {"standard": Recipe()}
+    mixing: ClassVar[tuple[str, ...]] = ()
 
     def labels(self, target: Any) -> Sequence[int]:
         """Return the class indices in the target of a sample. Empty by default."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -19,8 +19,8 @@ Scheduling = Literal["cosine", "tanh", "poly", "step", "constant"]
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Training settings shared by all tasks. A task's subclass may add settings and change defaults.
+class RunRecipe:
+    """Training settings of a run: schedule, optimisation, freezing and runtime.
 
     The texts below are also the help of `zoo train`. The metadata "off" of a setting that is True by default is the help of its flag
     `--no-…`.
@@ -29,7 +29,6 @@ class Recipe:
         epochs: number of epochs; by default derived from --steps.
         steps: approximate number of optimiser steps; used if --epochs is not set. Training runs for at least 2 epochs.
         max_epochs: upper limit on the epochs derived from --steps.
-        batch_size: images per step in each process; the default is capped at the dataset size.
         lr: peak learning rate.
         optimizer: name of a timm optimiser, such as "adamw", "sgd" or "lamb".
         weight_decay: weight decay; not applied to biases and normalisation layers.
@@ -44,9 +43,6 @@ class Recipe:
             "norm" (batch norm), or two of these separated by a comma; by default, those already frozen in the model.
         unfreeze_every: unfreeze one more stage after every N epochs, starting with the deepest; 0 disables it.
         feature_cache: cache the features of a frozen backbone, computed once per image, for later epochs and runs.
-        balance: "classes" draws all classes equally often; "none" draws every sample once per epoch.
-        min_samples: minimum number of training samples per class. A class with fewer raises an error, because such classes usually
-            come from stray or misplaced files; 1 disables the check. It doesn't apply if every class has a single sample.
         early_stop: stop after this many epochs without improvement of the validation score; 0 disables it.
         on_nan: what to do if the loss is NaN or infinite: "stop" training, or "skip" the batch and report the number of skipped batches.
         seed: random seed for all randomness in training, such as the order of the samples and the augmentation.
@@ -56,8 +52,7 @@ class Recipe:
 
     groups: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "schedule": ("epochs", "steps", "max_epochs", "scheduler", "warmup", "early_stop"),
-        "optimisation": ("batch_size", "lr", "optimizer", "weight_decay", "layer_decay", "clip_grad", "grad_accumulation"),
-        "sampling": ("balance", "min_samples"),
+        "optimisation": ("lr", "optimizer", "weight_decay", "layer_decay", "clip_grad", "grad_accumulation"),
         "regularisation": ("ema",),
         "freezing": ("freeze", "unfreeze_every", "feature_cache"),
         "runtime": ("seed", "precision", "workers", "on_nan"),
@@ -66,7 +61,6 @@ class Recipe:
     epochs: int | None = None
     steps: int = 1000
     max_epochs: int = 100
-    batch_size: int = 32
     lr: float = 1e-3
     optimizer: str = "adamw"
     weight_decay: float = 0.05
@@ -81,8 +75,6 @@ class Recipe:
     feature_cache: bool = field(
         default=True, metadata={"off": "Don't cache the features of a frozen backbone; recompute them every epoch from augmented images."}
     )
-    balance: Literal["none", "classes"] = "none"
-    min_samples: int = 1
     early_stop: int = 0
     on_nan: Literal["stop", "skip"] = "stop"
     seed: int = 0
@@ -92,10 +84,7 @@ class Recipe:
     def __post_init__(self) -> None:
         """Raise an `InputError` that names the first invalid setting and its value."""
         _check_numbers(asdict(self), self.seed)
-        check_positive("recipe", steps=self.steps, max_epochs=self.max_epochs, batch_size=self.batch_size, lr=self.lr)
-        check_positive("recipe", grad_accumulation=self.grad_accumulation, min_samples=self.min_samples)
-        if self.batch_size < 2:
-            raise InputError("recipe: batch_size is 1; expected 2 or more, because batch-norm can't train on one image")
+        check_positive("recipe", steps=self.steps, max_epochs=self.max_epochs, lr=self.lr, grad_accumulation=self.grad_accumulation)
         if self.epochs is not None and self.epochs < 1:
             raise InputError(f"recipe: epochs is {self.epochs}; expected 1 or more")
         check_parts("recipe", 0, 1, False, warmup=self.warmup, ema=self.ema)
@@ -107,6 +96,35 @@ class Recipe:
         for name, kind in get_type_hints(type(self)).items():
             if get_origin(kind) is Literal and getattr(self, name) not in get_args(kind):
                 raise InputError(f"recipe: {name} is {getattr(self, name)!r}; expected {', '.join(map(repr, get_args(kind)))}")
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings by name, without those that are None, which are chosen automatically."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Recipe(RunRecipe):
+    """Training settings shared by all tasks. A task's subclass may add settings and change defaults.
+
+    Attributes:
+        batch_size: images per step in each process; the default is capped at the dataset size.
+        balance: "classes" draws all classes equally often; "none" draws every sample once per epoch.
+        min_samples: minimum number of training samples per class. A class with fewer raises an error, because such classes usually
+            come from stray or misplaced files; 1 disables the check. It doesn't apply if every class has a single sample.
+    """
+
+    groups: ClassVar[Mapping[str, tuple[str, ...]]] = {"optimisation": ("batch_size",), "sampling": ("balance", "min_samples")}
+
+    batch_size: int = 32
+    balance: Literal["none", "classes"] = "none"
+    min_samples: int = 1
+
+    def __post_init__(self) -> None:
+        """Raise an `InputError` that names the first invalid setting and its value."""
+        super().__post_init__()
+        check_positive("recipe", batch_size=self.batch_size, min_samples=self.min_samples)
+        if self.batch_size < 2:
+            raise InputError("recipe: batch_size is 1; expected 2 or more, because batch-norm can't train on one image")
 
 
 def _check_numbers(values: Mapping[str, Any], seed: int) -> None:
@@ -125,22 +143,26 @@ def check_parts(where: str, low: float, high: float, closed: bool, **values: flo
             raise InputError(f"{where}: {name} is {value}; expected a value in [{low:g}, {high:g}{']' if closed else ')'}")
 
 
-R = TypeVar("R", bound=Recipe)
+R = TypeVar("R", bound=RunRecipe)
 _WORDS = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
 
 
-def to_toml(recipe: Recipe) -> str:
+def to_toml(recipe: RunRecipe) -> str:
     """Return a recipe as TOML, without the settings that are None, which are chosen automatically."""
-    return tomli_w.dumps({name: value for name, value in asdict(recipe).items() if value is not None})
+    return tomli_w.dumps(recipe.settings())
 
 
 def read_toml(path: Path, kind: type[R]) -> R:
     """Read a recipe of the class `kind` from a TOML file; settings missing from the file keep their defaults."""
+    return replace_settings(kind(), read_settings(path), str(path))
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return the settings in a TOML file, unchecked."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"recipe {path} can't be read as TOML ({error})") from error
-    return replace_settings(kind(), values, str(path))
 
 
 def replace_settings(recipe: R, values: Mapping[str, Any], origin: str) -> R:
@@ -186,10 +208,15 @@ def find_recipe(kind: type[R], presets: Mapping[str, Recipe], which: str | None)
         preset = presets[which]
         assert isinstance(preset, kind)
         return preset
+    return read_toml(toml_path(which, presets), kind)
+
+
+def toml_path(which: str, presets: Iterable[str]) -> Path:
+    """Return the path of a TOML file; raise an `UnknownNameError` if `which` is neither a file nor looks like one."""
     path = Path(which)
     if not path.exists() and path.suffix != ".toml":
         raise UnknownNameError("recipe (neither a preset nor a TOML file):", which, presets)
-    return read_toml(path, kind)
+    return path
 
 
 GROUPS: Mapping[str, str] = {
@@ -206,7 +233,7 @@ OTHERS = "other"  # group of the settings that aren't assigned to any group
 
 
 def grouped(kind: type[Any]) -> dict[str, tuple[str, ...]]:
-    """Return the names of a recipe's settings by group: first the groups in `GROUPS`, then other groups.
+    """Return the names of a recipe's settings by group: first the groups in `GROUPS`, then other groups. Nested recipes are left out.
 
     A recipe assigns its settings to groups in the class variable `groups`, and inherits the assignments of its base classes. If both
     assign the same setting, the subclass takes precedence.
@@ -214,7 +241,7 @@ def grouped(kind: type[Any]) -> dict[str, tuple[str, ...]]:
     of: dict[str, str] = {}
     for part in reversed(kind.__mro__):
         of |= {name: group for group, names in vars(part).get("groups", {}).items() for name in names}
-    settings = [setting.name for setting in fields(kind)]
+    settings = [setting.name for setting in fields(kind) if not setting.metadata.get("nested")]
     order = [*GROUPS, *of.values(), OTHERS]
     found = {group: tuple(name for name in settings if of.get(name, OTHERS) == group) for group in dict.fromkeys(order)}
     return {group: names for group, names in found.items() if names}

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import timm
 import torch
 
-from zoo.data.dataset import Dataset, Sample
+from zoo.data.dataset import Dataset
 from zoo.data.fingerprint import manifest_fingerprint
-from zoo.data.loader import Reading, training_loader
-from zoo.data.sampling import TrainingPlan
+from zoo.data.loader import Reading
 from zoo.evaluation.evaluate import evaluate
-from zoo.images.preprocess import Preprocess
 from zoo.models.model import Model
 from zoo.system.hardware import in_one_thread, pick_inference_precision, pick_workers
 from zoo.system.precision import Precision
 from zoo.system.processes import Processes
 from zoo.system.threads import THREADS
-from zoo.task.contract import Task
 from zoo.task.head import AnyBatch
+from zoo.task.joint import JointRecipe
 from zoo.task.metric import Scores
-from zoo.task.recipe import Recipe
+from zoo.task.recipe import RunRecipe
 from zoo.training.features.cache import FeatureCache
-from zoo.training.features.trunk import PooledData, has_small_head, learns_from_features, pooled_data
+from zoo.training.features.trunk import PooledData, has_small_heads, learns_from_features, pooled_batches, pooled_data
+from zoo.training.mixing import MixedPlan, TrainingSource, batch_counts, mixed_loader
+from zoo.training.streams import HeadData, Stream
 
 
 @dataclass(frozen=True)
@@ -34,23 +34,49 @@ class RunData:
     """Inputs of a training run. The methods create batches and run the validation."""
 
     model: Model
-    task: Task
-    dataset: Dataset  # relabelled
-    validation: Dataset | None  # relabelled, scored after every epoch
-    recipe: Recipe
+    streams: tuple[Stream, ...]
+    recipe: RunRecipe
     processes: Processes
     reading: Reading
     alignment: Mapping[str, Any] | None = None  # JSON-serialisable description of how images were aligned before training
+    counts: tuple[int, ...] | None = None  # number of batches of each stream per epoch; None for those of the recipe's mixture
+
+    @functools.cached_property
+    def heads(self) -> tuple[HeadData, ...]:
+        """The trained heads."""
+        return tuple(head for stream in self.streams for head in stream.heads)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the trained heads in the model."""
+        return tuple(head.name for head in self.heads) if self.model.is_joint else tuple(self.model.config.heads)
+
+    @property
+    def validated(self) -> tuple[HeadData, ...]:
+        """The heads with validation data."""
+        return tuple(head for head in self.heads if head.validation is not None)
+
+    @property
+    def primary_scores(self) -> tuple[str, ...]:
+        """Names of the validation scores by which epochs are compared, as in metrics.jsonl."""
+        return tuple(self._named(head, head.task.scoring.primary_score) for head in self.validated)
+
+    def _named(self, head: HeadData, score: str) -> str:
+        return f"{head.name}/{score}" if self.model.is_joint else score
+
+    def _by_data(self, what: Mapping[str, Any]) -> Any:
+        """Return a value by the names of the heads that a data set labels; with one head, the value itself."""
+        return what if self.model.is_joint else next(iter(what.values()), None)
 
     def describe(self) -> dict[str, Any]:
         """Return the contents of run.json. Except for versions, threads and the place of the data, they stay the same in a resumed run."""
+        val = {head.name: head.validation for head in self.validated if head.validation is not None}
         return {
             "model": self.model.config.to_dict(),
-            "data": self.dataset.name,
-            "samples": len(self.dataset),
-            "manifest": manifest_fingerprint(self.dataset),
-            "val": self.validation.name if self.validation is not None else None,
-            "val_manifest": manifest_fingerprint(self.validation) if self.validation is not None else None,
+            **self._samples(),
+            "manifest": self._by_data({head.name: manifest_fingerprint(head.dataset) for head in self.heads}),
+            "val": self._by_data({name: data.name for name, data in val.items()}) or None,
+            "val_manifest": self._by_data({name: manifest_fingerprint(data) for name, data in val.items()}) or None,
             "exact": self.reading.exact,
             "alignment": self.alignment,
             "processes": self.processes.count,
@@ -58,69 +84,115 @@ class RunData:
             "versions": {"torch": torch.__version__, "timm": timm.__version__},
         }
 
+    def _samples(self) -> dict[str, Any]:
+        """Return the name and size of the training data."""
+        sets = {",".join(head.name for head in stream.heads): stream.dataset for stream in self.streams}
+        return {
+            "data": self._by_data({name: dataset.name for name, dataset in sets.items()}),
+            "samples": self._by_data({name: len(dataset) for name, dataset in sets.items()}),
+        }
+
     def summary(self, history: Sequence[Mapping[str, Any]], precision: str, seconds: float) -> dict[str, Any]:
         """Return the training summary for the metadata of the saved model. `history` has one entry per epoch."""
         last = {name: value for name, value in (history[-1] if history else {}).items() if name != "curve"}
         return {
-            "data": self.dataset.name,
-            "samples": len(self.dataset),
-            "recipe": asdict(self.recipe),
+            **self._samples(),
+            "recipe": self.recipe.settings() if isinstance(self.recipe, JointRecipe) else asdict(self.recipe),
             "precision": precision,
             **({} if self.alignment is None else {"alignment": self.alignment}),
             "seconds": round(seconds, 3),
             **last,
         }
 
-    def batches(
-        self, plan: TrainingPlan, start: int, preprocess: Preprocess, augment: Callable[[Sample], Sample], precision: Precision
-    ) -> Generator[AnyBatch]:
+    def reset_metadata(self, model: Model) -> None:
+        """Reset the metadata of the trained heads, such as thresholds, which are no longer valid when their parameters change."""
+        for name, head in zip(self.names, self.heads, strict=True):
+            options = head.task.parse_options(model.config.heads[name].options)
+            model.head_metadata(name).update(head.task.building.metadata(options))
+
+    def store_metadata(self, scores: Mapping[str, Scores] | None, summary: Mapping[str, Any]) -> None:
+        """Store the summary of the run, and what the validation scores determine, in the model's metadata."""
+        for name, head in zip(self.names, self.heads, strict=True):
+            if scores is not None and head.name in scores:
+                self.model.head_metadata(name).update(head.task.building.trained_metadata(scores[head.name]))
+        self.model.metadata["training"] = dict(summary)
+
+    # -- batches ----------------------------------------------------------------------------------------------------------
+
+    def plan(self, epochs: int) -> MixedPlan:
+        """Return which samples the batches of the run contain."""
+        smallest = 2 * self.processes.count  # batch-norm needs at least two images in training mode
+        samplings = [stream.sampling(self.processes.count, smallest) for stream in self.streams]
+        temperature = self.recipe.temperature if isinstance(self.recipe, JointRecipe) else 1.0
+        counts = self.counts or batch_counts([len(sampling) for sampling in samplings], temperature)
+        return MixedPlan.of(samplings, counts, epochs, self.recipe.seed, self.processes.rank, self.processes.count)
+
+    def sources(self) -> list[TrainingSource]:
+        """Return the data set of each stream with its augmentation and preprocessing."""
+        return [stream.source(self.reading) for stream in self.streams]
+
+    @property
+    def learns_from_features(self) -> bool:
+        """Whether the heads are trained on cached features."""
+        return learns_from_features(self.model, self.recipe, self.names)
+
+    @property
+    def has_small_heads(self) -> bool:
+        """Whether training steps of the heads are so small that neither a second thread nor 16-bit precision makes them faster."""
+        return has_small_heads(self.model, self.names, max(stream.lead.recipe.batch_size for stream in self.streams))
+
+    def batches(self, plan: MixedPlan, start: int, sources: Sequence[TrainingSource], precision: Precision) -> Generator[AnyBatch]:
         """Return the batches of the plan from batch `start` on: augmented images, or a frozen backbone's features in `precision`."""
         reading = self.reading
-        pooled = self.features(self.dataset, precision)
-        if pooled is not None:
+        if self.learns_from_features:
+            pooled = [self.features(stream.dataset, precision) for stream in self.streams]
+            what = "the heads are" if len(self.heads) > 1 else "the head is"
             reading.progress.say(
-                "the head is trained on cached features of images without augmentation; --no-feature-cache uses augmented images (slower)"
+                f"{what} trained on cached features of images without augmentation; --no-feature-cache uses augmented images (slower)"
             )
             _ = self._validation_features  # compute the validation features now instead of after the first epoch
-            batches = pooled.training(plan, start)
-            return in_one_thread(batches) if has_small_head(self.model, self.recipe) else batches
-        loader = training_loader(
-            self.dataset,
-            preprocess,
-            plan,
-            pick_workers(self.recipe.workers, len(self.dataset) * plan.epochs),
-            reading.on_error,
-            augment,
-            start,
-            reading.decoding(self.task.data.training_min_size_hw(self.recipe, preprocess)),
-        )
-        return iter(loader)
+            batches = pooled_batches(pooled, plan, start)
+            return in_one_thread(batches) if self.has_small_heads else batches
+        samples = sum(len(stream.dataset) for stream in self.streams)
+        return iter(mixed_loader(sources, plan, pick_workers(self.recipe.workers, samples * plan.epochs), reading.on_error, start))
 
-    def features(self, dataset: Dataset, precision: Precision) -> PooledData | None:
-        """Return a dataset with its pooled features; None if the head can't be trained on cached features."""
-        if not learns_from_features(self.model, self.recipe):
-            return None
-        reading = self.reading
-        decoding = reading.decoding(self.model.preprocess.min_size_hw)
-        cache = FeatureCache(self.model, precision, decoding, reading.on_error, self.recipe.workers, reading.progress)
+    def features(self, dataset: Dataset, precision: Precision) -> PooledData:
+        """Return a dataset with its pooled features, which suffice to train the heads."""
+        reading, view = self.reading, self.model.view(self.names[0])
+        decoding = reading.decoding(view.preprocess.min_size_hw)
+        cache = FeatureCache(view, precision, decoding, reading.on_error, self.recipe.workers, reading.progress)
         return pooled_data(cache, dataset, self.processes)
 
-    @functools.cached_property
-    def _validation_features(self) -> PooledData | None:
-        """Features of the validation data, in the precision used for evaluation; None without validation data or cached features."""
-        return None if self.validation is None else self.features(self.validation, pick_inference_precision("auto"))
+    # -- validation -------------------------------------------------------------------------------------------------------
 
-    def score(self, model: Model) -> Scores:
-        """Evaluate a model, such as the moving average of the trained model, on the validation data, which must not be None."""
-        assert self.validation is not None
-        return evaluate(
-            model,
-            self.validation,
-            device=str(self.processes.device),
-            on_error=self.reading.on_error,
-            exact=self.reading.exact,
-            max_pixels=self.reading.max_pixels,
-            replicates=0,
-            progress=self.reading.progress,
-            pooled=self._validation_features,
-        )
+    @functools.cached_property
+    def _validation_features(self) -> dict[str, PooledData]:
+        """Features of the validation data by head name, in the precision used for evaluation; empty without cached features."""
+        if not self.learns_from_features:
+            return {}
+        precision = pick_inference_precision("auto")
+        return {head.name: self.features(head.validation, precision) for head in self.validated if head.validation is not None}
+
+    def score(self, model: Model, replicates: int = 0) -> dict[str, Scores]:
+        """Evaluate a model, such as the moving average of the trained model, on the validation data of each head that has any.
+
+        `replicates` is the number of bootstrap replicates for the confidence intervals.
+        """
+        return {
+            head.name: evaluate(
+                model.view(head.name) if model.is_joint else model,
+                head.validation,
+                device=str(self.processes.device),
+                on_error=self.reading.on_error,
+                exact=self.reading.exact,
+                max_pixels=self.reading.max_pixels,
+                replicates=replicates,
+                progress=self.reading.progress,
+                pooled=self._validation_features.get(head.name),
+            )
+            for head in self.validated
+        }
+
+    def entries(self, scores: Mapping[str, Scores]) -> dict[str, float | None]:
+        """Return the validation scores of all heads by their names in metrics.jsonl: `head/score` for several heads."""
+        return {self._named(head, name): value for head in self.validated for name, value in scores[head.name].items()}

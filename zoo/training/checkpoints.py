@@ -22,7 +22,7 @@ from zoo.errors import InputError
 from zoo.system.disk import ELSEWHERE, check_room, storing, tensor_bytes
 from zoo.system.files import remove_drafts, write_atomic, write_text
 from zoo.system.wording import counted
-from zoo.task.recipe import Recipe, to_toml
+from zoo.task.recipe import RunRecipe, to_toml
 
 CHECKPOINTS = Path("checkpoints")
 CHECKPOINT = CHECKPOINTS / "last.pt"
@@ -49,7 +49,7 @@ class RunFolder:
         """
         if minutes < 0:
             raise InputError(f"checkpoint_minutes is {minutes}; expected 0 (after every step) or more")
-        self.path, self._writes, self._seconds = path, writes, 60 * minutes
+        self.path, self._writes, self.minutes = path, writes, minutes
         self._lock: RunLock | None = None
         self._saved = time.monotonic()
 
@@ -65,7 +65,7 @@ class RunFolder:
     def open(
         self,
         description: Mapping[str, Any],
-        recipe: Recipe,
+        recipe: RunRecipe,
         resume: bool,
         checkpoint: int,
         say: Callable[[str], None] = lambda text: None,
@@ -122,7 +122,7 @@ class RunFolder:
 
     def due(self) -> bool:
         """Return whether the checkpoint interval has elapsed."""
-        return self._writes and time.monotonic() - self._saved >= self._seconds
+        return self._writes and time.monotonic() - self._saved >= 60 * self.minutes
 
     def save(self, state: Mapping[str, Any], history: list[dict[str, Any]]) -> None:
         """Write the checkpoint and then the metrics. If there is no space left, the previous checkpoint stays intact."""
@@ -162,7 +162,7 @@ class RunFolder:
         return content
 
 
-def _check_same(folder: Path, description: Mapping[str, Any], recipe: Recipe) -> dict[str, tuple[str, str]]:
+def _check_same(folder: Path, description: Mapping[str, Any], recipe: RunRecipe) -> dict[str, tuple[str, str]]:
     """Return the former and present places of data that has the same samples as in the folder's run, but another dataset string.
 
     Raises:

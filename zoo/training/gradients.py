@@ -6,7 +6,7 @@ import contextlib
 import math
 
 import torch
-from accelerate.utils import send_to_device
+from accelerate.utils import DistributedDataParallelKwargs, send_to_device
 from timm.layers import convert_sync_batchnorm
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -18,10 +18,10 @@ from zoo.system.hardware import autocast
 from zoo.system.precision import Precision
 from zoo.system.processes import Processes
 from zoo.system.progress import Progress
-from zoo.task.head import AnyBatch, AnyImages, PooledBatch
+from zoo.task.head import AnyBatch, PooledBatch
 from zoo.training.batches import RunData
-from zoo.training.features.trunk import has_small_head, learns_from_features
 from zoo.training.optimization import Optimization
+from zoo.training.weighting import LossWeights
 
 
 def share_norm(model: Model, processes: Processes, progress: Progress) -> None:
@@ -41,18 +41,21 @@ class Gradients:
     `norm_kernels` is whether the kernels of this package compute batch-norm. Their results differ from those of torch by rounding errors.
     """
 
-    def __init__(self, data: RunData, precision: Precision, optimization: Optimization) -> None:
+    def __init__(self, data: RunData, precision: Precision, optimization: Optimization, weights: LossWeights) -> None:
         """Create the accumulator. The model must be on its device, and `wrap` must be called before the first batch."""
-        self._model, self._task, self._recipe, self._processes = data.model, data.task, data.recipe, data.processes
+        self._model, self._streams, self._recipe, self._processes = data.model, data.streams, data.recipe, data.processes
         self._precision, self._optimization, self._progress = precision, optimization, data.reading.progress
-        alone = learns_from_features(data.model, data.recipe)
-        if alone and precision == "bf16" and has_small_head(data.model, data.recipe):
+        self._weights = weights
+        alone = data.learns_from_features
+        if alone and precision == "bf16" and data.has_small_heads:
             self._precision = "fp32"
         self.norm_kernels = not alone and has_norm_kernels(precision, data.processes.device)
         self._shared = True  # whether the current gradients are the mean over the processes
 
     def wrap(self) -> None:
         """Prepare the model for gradient synchronisation. This must be repeated whenever other parameters become trainable."""
+        if self._model.is_joint:  # a batch trains only some of the heads
+            self._processes.accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
         self._wrapped = self._processes.accelerator.prepare_model(self._model, device_placement=False)
 
     def add(self, batch: AnyBatch, share: float, number: int, last: bool) -> dict[str, float] | None:
@@ -60,17 +63,17 @@ class Gradients:
 
         `share` is the subset's fraction of the images of the whole batch, and the weight of its mean loss. `number` is the batch's number
         in the run, for messages. `last` is whether an optimiser step follows. Return the losses by name, averaged over the images of all
-        processes; None if the batch is skipped because its loss isn't finite.
+        processes and not weighted; None if the batch is skipped because its loss isn't finite.
         """
         assert batch.images is not None
-        targets = send_to_device(self._task.data.collate_targets(batch.targets), self._processes.device)
-        images: AnyImages = batch.images.to(self._processes.device)
+        stream = self._streams[batch.source]
         place = self._precision, self._processes.device
+        images, by_head = stream.mixed(
+            batch.images.to(self._processes.device), send_to_device(stream.targets(batch.targets), self._processes.device)
+        )
+        targets = by_head if self._model.is_joint else next(iter(by_head.values()))
         kernels: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
-        if isinstance(images, PooledBatch):  # the kernels are used only in the backbone
-            targets = self._task.data.soften(self._recipe, targets, len(self._model.classes))
-        else:
-            images, targets = self._task.data.mix(self._recipe, images, targets, len(self._model.classes))
+        if not isinstance(images, PooledBatch):  # the kernels are used only in the backbone
             kernels = training_kernels(self._model, *place, self.norm_kernels)
         count = self._processes.count
         # the forward pass updates batch-norm statistics, which must be restored if the batch is skipped
@@ -80,7 +83,7 @@ class Gradients:
         with alone:
             with autocast(*place), kernels:
                 losses: dict[str, Tensor] = self._wrapped(images, targets)
-            total = torch.stack(list(losses.values())).sum() if len(losses) > 1 else next(iter(losses.values()))
+            total = self._weights(losses)
             own, whole = {name: float(value.detach()) for name, value in losses.items()}, float(total.detach())
             finite, *means = self._processes.sums(math.isfinite(whole), *(value * share for value in own.values()))
             if finite < count:
@@ -98,6 +101,8 @@ class Gradients:
         if not self._shared:  # the last batch, with which gradients are synchronised, was skipped
             self._processes.average(self._model.parameters())
             self._shared = True
+        if self._processes.count > 1:
+            self._processes.average(self._weights.parameters())
         self._optimization.step(done)
 
     def check_weights(self) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import math
 import signal
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from zoo.data.sampling import Steps, TrainingPlan
+from zoo.data.sampling import Steps
 from zoo.errors import Fault, InputError
 from zoo.models.freezing import freeze, unfreeze
 from zoo.system.disk import tensor_bytes
@@ -23,9 +23,10 @@ from zoo.training.batches import RunData
 from zoo.training.checkpoints import BEST, CHECKPOINT, RunFolder
 from zoo.training.features.trunk import why_not
 from zoo.training.gradients import Gradients, share_norm
-from zoo.training.history import LossRecord, epochs_without_better, score_of
+from zoo.training.history import LossRecord, best_epoch, epochs_without_better, score_of
 from zoo.training.optimization import Optimization
 from zoo.training.tracking import Tracking, TrainingProgress
+from zoo.training.weighting import LossWeights
 
 
 @dataclass
@@ -36,40 +37,35 @@ class TrainingLoop:
     track: tuple[str, ...] = ()  # names of experiment trackers, as returned by `check_trackers`
     history: list[dict[str, Any]] = field(default_factory=list)  # one entry per finished epoch, as in metrics.jsonl
     skipped: dict[str, Fault] = field(default_factory=dict)  # errors of skipped samples by key
-    scores: Scores | None = None  # of the best epoch
+    scores: dict[str, Scores] | None = None  # of the best epoch, by head name
     batches_done: int = 0  # by this process, over all epochs
     seconds: float = 0.0  # for a resumed run, it includes the time of the original run up to the checkpoint
     _record: LossRecord = field(default_factory=LossRecord)
-    _best: float = -math.inf
     _signals: list[float] = field(default_factory=list)  # number of processes that had received each of SIGNALS before the last batch
 
     def __post_init__(self) -> None:
         """Set up model, plan and optimiser. Raise an `InputError` if the recipe doesn't fit the dataset, model or device."""
-        data = self.data
-        self.model, self.task, self.recipe, self.processes = data.model, data.task, data.recipe, data.processes
-        self.dataset, self.validation, self.progress = data.dataset, data.validation, data.reading.progress
-        recipe, processes, self.device = self.recipe, self.processes.count, self.processes.device
+        data, recipe = self.data, self.data.recipe
+        self.model, self.recipe, self.processes, self.progress = data.model, recipe, data.processes, data.reading.progress
+        self.device = self.processes.device
         assert recipe.epochs is not None, "`settle` sets the epochs"
-        if recipe.early_stop and self.validation is None:
+        if recipe.early_stop and not data.validated:
             raise InputError(f"early_stop is {recipe.early_stop}, but there is no validation data; pass --val, or set early_stop to 0")
         self.precision = pick_training_precision(recipe.precision, self.device)
         if recipe.freeze is not None:
             freeze(self.model, recipe.freeze)
         place(self.model, self.device)
         share_norm(self.model, self.processes, self.progress)
-        smallest = 2 * processes  # batch-norm needs at least two images in training mode
-        if len(self.dataset) < smallest:
-            raise InputError(f"dataset {self.dataset.name!r} has {len(self.dataset)} samples; training needs at least 2 per process")
-        sampling = self.task.data.sampling(recipe, self.dataset, recipe.batch_size * processes, smallest)
-        self.plan = TrainingPlan(sampling, recipe.epochs, recipe.seed, self.processes.rank, processes)
-        self.preprocess = self.task.data.training_preprocess(recipe, self.model.preprocess)
-        self.augment = self.task.data.augment(recipe, self.preprocess, self.dataset)
+        self.plan = data.plan(recipe.epochs)
+        self._sources = data.sources()
         self.steps = Steps(self.plan.batches_per_epoch, recipe.grad_accumulation)
-        self.optimization = Optimization(self.model, recipe, self.steps.per_epoch * self.plan.epochs, self.precision, self.device)
-        self._gradients = Gradients(data, self.precision, self.optimization)
+        self._weights = LossWeights(recipe, data.names, self.model.is_joint).to(self.device)
+        count = self.steps.per_epoch * self.plan.epochs
+        self.optimization = Optimization(self.model, recipe, count, self.precision, self.device, [*self._weights.parameters()])
+        self._gradients = Gradients(data, self.precision, self.optimization, self._weights)
         self._first_freeze = self.model.config.freeze
         self._since = time.perf_counter()
-        self._shown = TrainingProgress(self.progress, self.plan.epochs, self.plan.batches_per_epoch, self.task.scoring.primary_score)
+        self._shown = TrainingProgress(self.progress, self.plan.epochs, self.plan.batches_per_epoch)
 
     @property
     def not_finite(self) -> int:
@@ -92,9 +88,11 @@ class TrainingLoop:
             self._restore(folder)
         if self.processes.sums(self.batches_done) != [self.processes.count * self.batches_done]:
             raise InputError(f"{folder.path}: the processes loaded different checkpoints; choose an --out folder that all of them can read")
-        reason = why_not(self.model, self.recipe)
+        reason = why_not(self.model, self.recipe, self.data.names)
         if reason is not None:
             self.progress.say(reason)
+        for model in (self.model, self.optimization.averaged):
+            self.data.reset_metadata(model)
         self._gradients.wrap()
         if self.batches_done == 0:
             self.optimization.average_anew()  # `wrap` has copied the parameters of the first process to the others
@@ -111,7 +109,7 @@ class TrainingLoop:
     def _train(self, folder: RunFolder) -> None:
         # if training ends early, the generator is closed immediately, so that its loader processes don't block the interpreter's exit.
         # Features are computed before signals are intercepted, so that Ctrl-C stops the computation immediately.
-        left = self.data.batches(self.plan, self.batches_done, self.preprocess, self.augment, self.precision)
+        left = self.data.batches(self.plan, self.batches_done, self._sources, self.precision)
         with contextlib.closing(left) as batches, graceful_interrupt() as interrupt:
             self._shown.begin_run(self.batches_done)
             self._begin_epoch()
@@ -191,50 +189,56 @@ class TrainingLoop:
             **self._record.entry(self.batches_done),
             "skipped": len(self.skipped),
         }
+        learned = self._weights.learned()
+        if learned:
+            entry["log_variances"] = learned
         self._record = LossRecord()
         self._gradients.check_weights()
         self._validate(folder, entry)
         self.history.append(entry)
         self._tracking.epoch(entry)
         folder.save(self._state(), self.history)
-        value = score_of(entry, self.task.scoring.primary_score)
-        score = "" if value is None else f"  {self.task.scoring.primary_score} {value:.4f}"
+        values = {name: score_of(entry, name) for name in self.data.primary_scores}
+        score = "".join(f"  {name} {value:.4f}" for name, value in values.items() if value is not None)
         seconds = time.perf_counter() - self._epoch_start
         self.progress.say(
             f"epoch {entry['epoch']}/{self.plan.epochs}  loss {entry['loss']:.4f}{score}  lr {entry['lr']:.2e}  {seconds:.1f} s"
         )
 
     def _stopped_early(self) -> bool:
-        """Return whether the score has not improved for `early_stop` epochs. If so, print a message."""
+        """Return whether the scores have not improved for `early_stop` epochs. If so, print a message."""
         if not self.recipe.early_stop or len(self.history) == self.plan.epochs:
             return False
-        waited = epochs_without_better(self.history, self.task.scoring.primary_score)
+        names = self.data.primary_scores
+        waited = epochs_without_better(self.history, names)
         if waited < self.recipe.early_stop:
             return False
-        self.progress.say(
-            f"{self.task.scoring.primary_score} has not improved for {waited} epochs: stopped early after epoch {len(self.history)}"
-        )
+        what = names[0] if len(names) == 1 else f"the mean rank of {', '.join(names)}"
+        self.progress.say(f"{what} has not improved for {waited} epochs: stopped early after epoch {len(self.history)}")
         return True
 
     def _validate(self, folder: RunFolder, entry: dict[str, Any]) -> None:
-        if self.validation is None:
+        if not self.data.validated:
             return
         model = self.optimization.averaged
         scores = self.data.score(model)
-        entry["val"] = dict(scores)
-        value = scores[self.task.scoring.primary_score]
-        self._shown.scored(value)
-        if value is not None and value >= self._best:  # of epochs with equal scores, the last one is kept because it has trained longer
-            self._best, self.scores = value, scores
+        entry["val"] = self.data.entries(scores)
+        self._shown.scored({name: score_of(entry, name) for name in self.data.primary_scores})
+        if self._best([*self.history, entry]) is entry:
+            self.scores = scores
             folder.save_best(model.state_dict())
+
+    def _best(self, history: list[dict[str, Any]]) -> Mapping[str, Any] | None:
+        return best_epoch(history, self.data.primary_scores)
 
     def _finish(self, folder: RunFolder) -> None:
         self.processes.wait()  # wait until the first process has written the best weights
-        best = folder.load(BEST) if self._best > -math.inf else None
-        if best is None and self._best > -math.inf:
+        scored = self._best(self.history) is not None
+        best = folder.load(BEST) if scored else None
+        if best is None and scored:
             raise InputError(f"{folder.path / BEST}: the weights of the best epoch are missing; start the run again")
         self.model.load_state_dict(best if best is not None else copy.deepcopy(self.optimization.averaged.state_dict()))
-        if self.validation is not None and self.scores is None:  # the best epoch was before the run was resumed
+        if self.data.validated and self.scores is None:  # the best epoch was before the run was resumed
             self.scores = self.data.score(self.model)
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
@@ -245,7 +249,7 @@ class TrainingLoop:
             "model": self.model.state_dict(),
             **self.optimization.state_dict(),
             "record": asdict(self._record),
-            "best": self._best,
+            "weights": self._weights.state_dict(),
             "history": self.history,
             "seconds": self._spent(),
             "skipped": [fault.to_dict() for fault in self.skipped.values()],
@@ -260,7 +264,8 @@ class TrainingLoop:
         if state is None:
             return
         try:
-            self.batches_done, self._best, self.history = state["batches_done"], state["best"], state["history"]
+            self.batches_done, self.history = state["batches_done"], state["history"]
+            self._weights.load_state_dict(state["weights"])
             self.seconds = state["seconds"]
             self._record = LossRecord(**state["record"])
             self.skipped = {entry["key"]: Fault(**entry, whole=True) for entry in state["skipped"]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,17 +19,19 @@ from zoo.models.freezing import freeze
 from zoo.models.model import Model
 from zoo.system.disk import tensor_bytes
 from zoo.system.precision import Precision
-from zoo.task.recipe import Recipe
+from zoo.task.recipe import RunRecipe
 
 
 class Optimization:
     """Optimiser, learning rate schedule, gradient scaler (for fp16) and moving average of the weights for a training run."""
 
-    def __init__(self, model: Model, recipe: Recipe, steps: int, precision: Precision, device: torch.device) -> None:
+    def __init__(
+        self, model: Model, recipe: RunRecipe, steps: int, precision: Precision, device: torch.device, also: Sequence[nn.Parameter] = ()
+    ) -> None:
         """Create the optimiser, schedule, gradient scaler and moving average for a run of `steps` optimiser steps.
 
-        The model must be on `device`, with the layers frozen that are frozen at the start of the run. Raise an `InputError` if the recipe
-        doesn't fit the model or the device.
+        The model must be on `device`, with the layers frozen that are frozen at the start of the run. `also` are parameters outside the
+        model to optimise without weight decay. Raise an `InputError` if the recipe doesn't fit the model or the device.
         """
         if recipe.optimizer not in list_optimizers():
             raise UnknownNameError("optimizer", recipe.optimizer, list_optimizers())
@@ -42,6 +44,8 @@ class Optimization:
             )
         self._model, self._clip = model, recipe.clip_grad
         self.optimizer = _optimizer(model, recipe, device)
+        if also:
+            self.optimizer.add_param_group({"params": list(also), "weight_decay": 0.0, "lr": recipe.lr})
         self._scheduler = _scheduler(self.optimizer, recipe, steps)
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self._ema = ModelEmaV3(model, decay=recipe.ema, use_warmup=True) if recipe.ema else None
@@ -103,7 +107,7 @@ class Optimization:
             self._ema.module.load_state_dict(state["ema"])
 
 
-def _optimizer(model: Model, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
+def _optimizer(model: Model, recipe: RunRecipe, device: torch.device) -> torch.optim.Optimizer:
     """Create the optimiser for all parameters that are trained during the run, including those that are unfrozen later."""
     if recipe.optimizer.startswith("kron"):
         raise InputError(f"optimizer is {recipe.optimizer!r}, which compiles code for each weight shape for hours; choose another")
@@ -113,7 +117,7 @@ def _optimizer(model: Model, recipe: Recipe, device: torch.device) -> torch.opti
     try:
         optimizer: torch.optim.Optimizer = create_optimizer_v2(
             model,
-            **_kernels(recipe.optimizer, device),
+            **_kernels(recipe.optimizer, device, together=not (model.is_joint or recipe.unfreeze_every)),
             opt=recipe.optimizer,
             lr=recipe.lr,
             weight_decay=recipe.weight_decay,
@@ -132,16 +136,19 @@ def _optimizer(model: Model, recipe: Recipe, device: torch.device) -> torch.opti
     return optimizer
 
 
-def _kernels(name: str, device: torch.device) -> dict[str, bool]:
+def _kernels(name: str, device: torch.device, together: bool) -> dict[str, bool]:
     """Return the keyword that enables fused kernels of an optimiser on CPUs, where torch doesn't use them by default; {} if there are none.
 
     With them, a step of AdamW takes a quarter of the time. Without them, it took a tenth of the training time of a ResNet-18.
+
+    `together` is whether all parameters get their first gradient in the same step, without which torch's fused SGD (2.14) fails.
     """
-    fuses = "fused" in inspect.signature(get_optimizer_class(name, bind_defaults=False)).parameters
+    kind = get_optimizer_class(name, bind_defaults=False)
+    fuses = "fused" in inspect.signature(kind).parameters and (together or kind is not torch.optim.SGD)
     return {"fused": True} if fuses and device.type == "cpu" else {}
 
 
-def _scheduler(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> Scheduler:
+def _scheduler(optimizer: torch.optim.Optimizer, recipe: RunRecipe, steps: int) -> Scheduler:
     warmup = round(recipe.warmup * steps)
     rest = max(1, steps - warmup)
     scheduler, _ = create_scheduler_v2(

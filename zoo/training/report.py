@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from zoo.system.files import write_text
 from zoo.system.progress import Progress
 from zoo.task.contract import Task
 from zoo.task.metric import Scores, Table
-from zoo.task.recipe import Recipe, explained, grouped
+from zoo.task.recipe import RunRecipe, explained, grouped
 from zoo.training.history import best_epoch, curves
 
 FILE = "report.html"
@@ -32,26 +32,27 @@ border-bottom:2px solid #c2570c}
 
 @dataclass(frozen=True)
 class Trained:
-    """Data for the report of a finished training run."""
+    """Data for the report of a finished training run with one head, or of one head of several."""
 
-    model: Model  # in evaluation mode, on its device
+    model: Model  # with one head, in evaluation mode, on its device
     dataset: Dataset  # relabelled
     validation: Dataset | None  # relabelled
     history: Sequence[Mapping[str, Any]]  # one entry per epoch, as in metrics.jsonl
     scores: Scores | None  # on the validation data
-    chosen: Recipe  # as requested
-    recipe: Recipe  # with batch size and epochs adapted to the dataset
+    chosen: RunRecipe  # as requested
+    recipe: RunRecipe  # with batch size and epochs adapted to the dataset
     skipped: Sequence[Fault]
     seconds: float  # wall-clock time of the whole run
 
 
-def write_training_report(folder: Path, run: Trained, progress: Progress) -> None:
+def write_training_report(folder: Path, make: Callable[[str], str], progress: Progress) -> None:
     """Write report.html, a self-contained page of less than 5 MB, to the folder of a run.
 
-    Errors are printed instead of raised, because the run itself has already been saved.
+    `make` is a function that returns the page for the name of the run. Errors are printed instead of raised, because the run itself has
+    already been saved.
     """
     try:
-        write_text(folder / FILE, html(folder.name, run))
+        write_text(folder / FILE, make(folder.name))
     except Exception as error:
         progress.say(f"the report could not be written ({type(error).__name__}: {error}); the run itself is complete")
     else:
@@ -63,9 +64,9 @@ def html(name: str, run: Trained) -> str:
     task = run.model.definition
     own = [
         ("learning", "Learning", ['<div class="charts">', *map(charts.chart, curves(run.history, task.scoring.primary_score)), "</div>"]),
-        ("samples", "Sample predictions", list(_samples(run, task))),
-        ("recipe", "Recipe", list(_recipe(run))),
-        ("data", "Data", list(_data(run, task))),
+        ("samples", "Sample predictions", list(samples(run))),
+        ("recipe", "Recipe", list(settings(run.chosen, run.recipe, type(run.chosen)(), "the task's"))),
+        ("data", "Data", list(labels(run))),
     ]
     room = document.LARGEST - document.SPARE - sum(len(part.encode()) for _, _, parts in own for part in parts)
     found: list[Section] = []
@@ -94,21 +95,24 @@ def _head(run: Trained, task: Task) -> Iterator[str]:
     else:
         value = run.scores.scores.get(task.scoring.primary_score)
         yield tables.panel(task.scoring.primary_score, value, f"on the validation data {run.scores.data}", facts)
-    yield from _warnings(run)
+    yield from warnings(run.history, run.recipe, len(run.skipped))
 
 
-def _warnings(run: Trained) -> Iterator[str]:
-    epochs = run.recipe.epochs if run.recipe.early_stop and run.recipe.epochs is not None else 0
-    not_finite = sum(int(entry.get("not_finite", 0)) for entry in run.history)
-    if len(run.history) < epochs:
-        yield f'<p class="warning">Training stopped early, after {len(run.history)} of {epochs} epochs: the score no longer improved.</p>'
+def warnings(history: Sequence[Mapping[str, Any]], recipe: RunRecipe, skipped: int) -> Iterator[str]:
+    """Yield the warnings at the top of a report as HTML. `skipped` is the number of errors listed in the section with the anchor "data"."""
+    epochs = recipe.epochs if recipe.early_stop and recipe.epochs is not None else 0
+    not_finite = sum(int(entry.get("not_finite", 0)) for entry in history)
+    if len(history) < epochs:
+        yield f'<p class="warning">Training stopped early, after {len(history)} of {epochs} epochs: the score no longer improved.</p>'
     if not_finite:
         yield f'<p class="warning">{not_finite:,} batches were skipped because their loss was not finite.</p>'
-    if run.skipped:
-        yield f'<p class="warning">{len(run.skipped):,} samples or annotations with errors were skipped: <a href="#data">Data</a>.</p>'
+    if skipped:
+        yield f'<p class="warning">{skipped:,} samples or annotations with errors were skipped: <a href="#data">Data</a>.</p>'
 
 
-def _samples(run: Trained, task: Task) -> Iterator[str]:
+def samples(run: Trained) -> Iterator[str]:
+    """Yield sample predictions as HTML."""
+    task = run.model.definition
     dataset = run.dataset if run.validation is None else run.validation
     which = "training data, because there is no validation data" if run.validation is None else "validation data"
     shown = examples.answered(run.model, task, dataset)
@@ -120,19 +124,30 @@ def _samples(run: Trained, task: Task) -> Iterator[str]:
     )
 
 
-def _recipe(run: Trained) -> Iterator[str]:
-    standard, help_texts, kind = type(run.chosen)(), explained(type(run.chosen)), type(run.chosen)
-    differing = [setting.name for setting in fields(kind) if getattr(run.chosen, setting.name) != getattr(standard, setting.name)]
-    count = f"{len(differing) or 'None'} of {len(fields(kind))} settings {'differs' if len(differing) == 1 else 'differ'}"
-    yield f"<p>{count} from the task's defaults{'; underlined here' if differing else ''}.</p>"
+def settings(chosen: RunRecipe, settled: RunRecipe, standard: RunRecipe, whose: str, without: Collection[str] = ()) -> Iterator[str]:
+    """Yield the settings of a recipe as HTML.
+
+    Args:
+        chosen: the recipe as requested.
+        settled: the recipe adapted to the data.
+        standard: the default recipe; settings that differ from it are marked.
+        whose: owner of the default recipe, in the possessive form.
+        without: names of settings to leave out.
+    """
+    help_texts, kind = explained(type(chosen)), type(chosen)
+    groups = {group: [name for name in names if name not in without] for group, names in grouped(kind).items()}
+    shown = [name for names in groups.values() for name in names]
+    differing = [name for name in shown if getattr(chosen, name) != getattr(standard, name)]
+    count = f"{len(differing) or 'None'} of {len(shown)} settings {'differs' if len(differing) == 1 else 'differ'}"
+    yield f"<p>{count} from {whose} defaults{'; underlined here' if differing else ''}.</p>"
     rows = []
-    for group, names in grouped(kind).items():
+    for group, names in groups.items():
         for place, name in enumerate(names):
             setting = f'<span title="{text(help_texts[name])}">{text(name)}</span>'
-            chosen, settled, default = (getattr(recipe, name) for recipe in (run.chosen, run.recipe, standard))
-            notes = [f"default: {_value(default)}"] if chosen != default else []
-            notes += [f"adapted to the dataset; requested: {_value(chosen)}"] if settled != chosen else []
-            value = text(_value(settled))
+            own, adapted, default = (getattr(recipe, name) for recipe in (chosen, settled, standard))
+            notes = [f"default: {_value(default)}"] if own != default else []
+            notes += [f"adapted to the dataset; requested: {_value(own)}"] if adapted != own else []
+            value = text(_value(adapted))
             marked = f"<mark>{value}</mark>" if name in differing else value
             below = f"<br><small>{text('; '.join(notes))}</small>" if notes else ""
             rows.append(("" if place else f"<b>{text(group)}</b>", setting, marked + below))
@@ -143,7 +158,9 @@ def _value(value: object) -> str:
     return "automatic" if value is None else str(value)
 
 
-def _data(run: Trained, task: Task) -> Iterator[str]:
+def labels(run: Trained) -> Iterator[str]:
+    """Yield the sizes of the data sets, the labels of each class, and the errors of skipped samples as HTML."""
+    task = run.model.definition
     sets = {"training": run.dataset} if run.validation is None else {"training": run.dataset, "validation": run.validation}
     rows = [(what, text(found.name), f"{len(found):,}", f"{len(found.classes):,}") for what, found in sets.items()]
     yield table(("", "data", "samples", "identities" if task.data.open_set else "classes"), rows, right=[2, 3])

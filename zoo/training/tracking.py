@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, TensorBoar
 
 from zoo.errors import InputError, UnknownNameError
 from zoo.system.progress import Progress
-from zoo.task.recipe import Recipe, to_toml
+from zoo.task.recipe import RunRecipe, to_toml
 
 FOLDER = "tensorboard"  # subfolder of the run folder
 _PROJECT = "resnet-zoo"  # project name in trackers other than TensorBoard
@@ -38,7 +37,7 @@ class Tracking:
     the earlier entries.
     """
 
-    def __init__(self, accelerator: Accelerator, names: Sequence[str], folder: Path, recipe: Recipe, step: int = 0) -> None:
+    def __init__(self, accelerator: Accelerator, names: Sequence[str], folder: Path, recipe: RunRecipe, step: int = 0) -> None:
         """Start the trackers, and log the recipe unless the run is resumed. Only the first process logs.
 
         `names` are those returned by `check_trackers`. TensorBoard's files are written to the subfolder tensorboard/ of the run's folder.
@@ -53,7 +52,7 @@ class Tracking:
         accelerator.project_configuration.set_directories(str(folder))
         accelerator.log_with = filter_trackers(trackers, accelerator.logging_dir)
         accelerator.init_trackers(_PROJECT)
-        settings = {name: value for name, value in asdict(recipe).items() if value is not None}
+        settings = recipe.settings()
         for tracker in accelerator.trackers if not step else ():
             if tracker.name == "tensorboard":  # store_init_configuration would create two additional runs, named after the time
                 tracker.log({"recipe": f"```\n{to_toml(recipe)}```"}, step=0)
@@ -80,10 +79,10 @@ class Tracking:
 class TrainingProgress:
     """Progress bars of the epoch and the whole run, with loss, last validation score, images per second, and remaining time."""
 
-    def __init__(self, progress: Progress, epochs: int, per_epoch: int, score: str) -> None:
-        """Create the display of a run of `epochs` epochs with `per_epoch` batches each. `score` is the name of the validation score."""
-        self._progress, self._epochs, self._per_epoch, self._name = progress, epochs, per_epoch, score
-        self._score: float | None = None
+    def __init__(self, progress: Progress, epochs: int, per_epoch: int) -> None:
+        """Create the display of a run of `epochs` epochs with `per_epoch` batches each."""
+        self._progress, self._epochs, self._per_epoch = progress, epochs, per_epoch
+        self._scores: Mapping[str, float | None] = {}
         self._pictures, self._start = 0, time.monotonic()
 
     def begin_run(self, done: int) -> None:
@@ -97,14 +96,14 @@ class TrainingProgress:
         if epoch < self._epochs:
             self._progress.begin(f"epoch {epoch + 1}/{self._epochs}", self._per_epoch, in_epoch)
 
-    def scored(self, score: float | None) -> None:
-        """Set the validation score to display; None to display no score."""
-        self._score = score
+    def scored(self, scores: Mapping[str, float | None]) -> None:
+        """Set the validation scores to display by name. Those that are None aren't displayed."""
+        self._scores = scores
 
     def batch(self, loss: float, pictures: int) -> None:
         """Advance both bars by one batch of `pictures` images over all processes. `loss` is the mean of the epoch so far."""
         self._pictures += pictures
         rate = self._pictures / max(time.monotonic() - self._start, 1e-9)
-        score = "" if self._score is None else f"{self._name} {self._score:.4f}, "
+        score = "".join(f"{name} {value:.4f}, " for name, value in self._scores.items() if value is not None)
         self._progress.advance_whole()
         self._progress.advance(f"loss {loss:.3f}, {score}{rate:.{0 if rate >= 10 else 1}f} images/s")

@@ -98,7 +98,7 @@ def test_in_a_pipe_no_line_is_folded_and_in_a_narrow_terminal_settings_are_reada
     monkeypatch.setenv("COLUMNS", "80")
     lines = printed(capsys, "runs", runs)[1].splitlines()
     assert max(len(line) for line in lines) <= 80
-    assert any("weight_decay 0" in line for line in lines)
+    assert any("batch_size 4" in line for line in lines)
 
 
 def test_words_are_whole_in_80_columns(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,13 +43,13 @@ def test_plain_lines_come_now_and_then_and_say_what_is_left(clock: Clock) -> Non
     progress = Progress()
     drawn = shown(progress, terminal=False)
     with progress:
-        training = TrainingProgress(progress, epochs=3, per_epoch=10, score="top1")
+        training = TrainingProgress(progress, epochs=3, per_epoch=10)
         training.begin_run(12)  # a resumed run
         training.begin_epoch(12)
         for _ in range(8):
             clock.now += 10
             training.batch(0.51234, 40)
-        training.scored(0.875)
+        training.scored({"top1": 0.875, "auc": None})
         training.begin_epoch(20)
         for _ in range(2):
             clock.now += 10
@@ -68,10 +68,10 @@ def test_a_terminal_shows_both_bars_whole(width: int) -> None:
     progress = Progress()
     shown(progress, terminal=True, width=width)
     with progress:
-        training = TrainingProgress(progress, epochs=20, per_epoch=94, score="top1")
+        training = TrainingProgress(progress, epochs=20, per_epoch=94)
         training.begin_run(0)
         training.begin_epoch(0)
-        training.scored(0.7812)
+        training.scored({"top1": 0.7812})
         for _ in range(30):
             training.batch(0.51234, 1)
         assert progress._bars is not None

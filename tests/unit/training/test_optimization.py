@@ -147,3 +147,14 @@ def test_one_pass_over_the_numbers_moves_them_alike(optimizer: str) -> None:
 @pytest.mark.parametrize("optimizer", ["lamb", "rmsprop"])
 def test_optimisers_without_such_kernels_are_as_ever(optimizer: str) -> None:
     assert not any(group.get("fused") for group in made(replace(RECIPE, optimizer=optimizer))[1].optimizer.param_groups)
+
+
+def test_parameters_that_get_their_first_gradient_later() -> None:
+    """With several heads, as with gradual unfreezing, torch's fused SGD would fail."""
+    model = zoo.build("resnet20", {"one": "classification", "two": "classification"}, num_classes={"one": 2, "two": 2})
+    optimization = Optimization(model, RECIPE, 4, "fp32", torch.device("cpu"))
+    for done, name in enumerate(("one", "two", "one")):
+        before = model.heads[name].fc.weight.clone()  # type: ignore[operator,union-attr]
+        optimization.backward(model(torch.ones(2, 3, 32, 32), {name: torch.tensor([0, 1])})[f"{name}/loss_classifier"])
+        optimization.step(done)
+        assert not torch.equal(model.heads[name].fc.weight, before)  # type: ignore[arg-type,union-attr]

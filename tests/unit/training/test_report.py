@@ -65,7 +65,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
     assert known["model"] == "test_resnet"
     assert "6 samples of the validation data." in page
     assert len(shown(page)) == 6 + len(run.scores.mistakes)
-    assert page.count('<li class="right">') == round(run.scores["top1"] * 6)  # type: ignore[operator]
+    assert page.count('<li class="right">') == round(run.scores["top1"] * 6)
     assert "95 % interval" not in page, "no confidence intervals were computed"
     # settings that differ from the defaults are marked and show the default
     assert cells(page, "lr") == ("<mark>0.003</mark>", "default: 0.001")
@@ -153,8 +153,8 @@ def test_a_head_that_remembers_has_no_epochs_to_tell_of() -> None:
 
 def test_settings_that_the_data_settled() -> None:
     run = made("classification", [line(1)])
-    chosen = replace(run.chosen, epochs=None, batch_size=64, seed=3)
-    page = html("run", replace(run, chosen=chosen, recipe=replace(chosen, epochs=7, batch_size=12)))
+    chosen = replace_settings(run.chosen, {"epochs": None, "batch_size": 64, "seed": 3}, "here")
+    page = html("run", replace(run, chosen=chosen, recipe=replace_settings(chosen, {"epochs": 7, "batch_size": 12}, "here")))
     assert cells(page, "epochs") == ("7", "adapted to the dataset; requested: automatic")
     assert cells(page, "batch_size") == ("<mark>12</mark>", "default: 32; adapted to the dataset; requested: 64")
     assert cells(page, "seed") == ("<mark>3</mark>", "default: 0")

@@ -259,3 +259,28 @@ def test_stages_that_are_set_free_learn_from_all_processes(tmp_path: Path) -> No
     one, two = (in_processes(count, THAWED, str(tmp_path / str(count))) for count in (1, 2))
     assert two == pytest.approx(one, abs=1e-4)
     assert len(one) == 8
+
+
+# -- several heads -------------------------------------------------------------------------------------------------------------------
+
+JOINT = "--task one=classification --task two=classification --set image_size=32 --set batch_size=4 --epochs 3 --grad-accumulation 2"
+
+
+def test_heads_are_trained_together_as_in_one_process(pictures: Path, tmp_path: Path) -> None:
+    """The losses, learned weights and order of the batches are those of one process, whichever heads a batch has."""
+
+    def words(out: str, *more: str) -> list[str]:
+        data = [f"--data=one=folder:{pictures}", f"--data=two=folder:{pictures}?limit=12"]
+        start = ["train", *data, "--out", str(tmp_path / out), *WORDS.replace("--image-size 32 ", "").split(), *JOINT.split()]
+        return [*start, "--mix", "temperature=2", "--loss-weights", "uncertainty", "--quiet", *more]
+
+    done = start_together(2, None, *words("two"))
+    assert [each.status for each in done] == [0, 0], done
+    assert run_job(Job(words("one", "--set", "batch_size=8"))).status == 0
+    one, two = curve(tmp_path / "one"), curve(tmp_path / "two")
+    assert len(one) == len(two) == 3 * 5
+    assert two == pytest.approx(one, abs=1e-4)
+    learned = [json.loads((tmp_path / out / "metrics.jsonl").read_text().splitlines()[-1])["log_variances"] for out in ("one", "two")]
+    assert learned[1] == pytest.approx(learned[0], abs=1e-5)
+    assert set(learned[0]) == {"one", "two"}
+    assert 0 not in learned[0].values()

@@ -18,12 +18,12 @@ from tests.small_training import RECIPE, coloured, fresh, same
 from zoo.data.dataset import Sample
 from zoo.models.archive import load, save
 from zoo.models.model import Model
-from zoo.system.progress import Progress
 from zoo.task.metric import Scores
 from zoo.task.recipe import read_toml
 from zoo.tasks.classification.options import ClassificationRecipe
 from zoo.training.history import best_epoch
-from zoo.training.train import settle, train
+from zoo.training.recipes import settle_epochs
+from zoo.training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -152,7 +152,7 @@ def test_two_batches_to_a_step_are_one_of_twice_the_size(tmp_path: Path) -> None
     ],
 )
 def test_epochs_follow_the_steps(samples: int, recipe: ClassificationRecipe, epochs: int) -> None:
-    assert settle(recipe, samples, 1, {"standard": ClassificationRecipe()}, Progress(enabled=False)).epochs == epochs
+    assert settle_epochs(recipe, samples / (min(recipe.batch_size, samples) * recipe.grad_accumulation)).epochs == epochs
 
 
 def test_a_frozen_trunk_stays_as_it_was(tmp_path: Path) -> None:

@@ -15,37 +15,56 @@ from zoo.backbones import frozen_stages
 from zoo.data.dataset import Dataset
 from zoo.data.fingerprint import data_fingerprint
 from zoo.data.loader import Batch
-from zoo.data.sampling import TrainingPlan
 from zoo.models.model import Model
+from zoo.models.passes import differences
 from zoo.system.processes import Processes
 from zoo.task.head import PooledBatch, PooledHead
-from zoo.task.recipe import Recipe
+from zoo.task.recipe import RunRecipe
 from zoo.training.features.cache import FeatureCache
 from zoo.training.features.engine import usable_engines
 from zoo.training.features.file import FeatureRows
+from zoo.training.mixing import MixedPlan
 
 _SIGN_SECONDS = 20.0  # interval at which the computing process joins a collective operation, so that the other processes don't time out
 _SMALL = 2**24  # multiplications of a head per batch below which a second thread isn't faster
 
 
-def learns_from_features(model: Model, recipe: Recipe) -> bool:
-    """Return whether a run can train on cached features: the backbone stays frozen, and the head needs only pooled features."""
-    return recipe.feature_cache and is_whole(model) and not recipe.unfreeze_every and isinstance(model.head, PooledHead)
+def learns_from_features(model: Model, recipe: RunRecipe, heads: Sequence[str] | None = None) -> bool:
+    """Return whether a run can train on cached features: the backbone stays frozen, and pooled features of one pass are enough.
+
+    `heads` are the names of the trained heads; None for all.
+    """
+    return recipe.feature_cache and is_whole(model) and not recipe.unfreeze_every and _obstacle(model, heads) is None
 
 
-def has_small_head(model: Model, recipe: Recipe) -> bool:
-    """Return whether training steps of the head are so small that neither a second thread nor 16-bit precision makes them faster."""
-    return sum(parameter.numel() for parameter in model.head.parameters()) * recipe.batch_size < _SMALL
+def has_small_heads(model: Model, heads: Sequence[str], batch_size: int) -> bool:
+    """Return whether training steps of the heads are so small that neither a second thread nor 16-bit precision makes them faster."""
+    return sum(parameter.numel() for name in heads for parameter in model.heads[name].parameters()) * batch_size < _SMALL
 
 
-def why_not(model: Model, recipe: Recipe) -> str | None:
+def why_not(model: Model, recipe: RunRecipe, heads: Sequence[str] | None = None) -> str | None:
     """Return the reason why a completely frozen backbone's features can't be cached; None if they can, or if the cache is disabled."""
     if not is_whole(model) or not recipe.feature_cache:
         return None
     if recipe.unfreeze_every:
         return "the frozen backbone runs in every epoch: its stages are unfrozen later (unfreeze_every), so its features can't be cached"
-    if not isinstance(model.head, PooledHead):
-        return f"the frozen backbone runs in every epoch: the head of {model.task} needs full feature maps, which the cache doesn't hold"
+    found = _obstacle(model, heads)
+    return None if found is None else f"the frozen backbone runs in every epoch: {found}"
+
+
+def _obstacle(model: Model, heads: Sequence[str] | None) -> str | None:
+    """Return why the heads can't be trained on pooled features; None if they can."""
+    names = [*model.heads] if heads is None else heads
+    adapted = [name for name in names if name in model.adapters]
+    if adapted:
+        return f"the adapters of {', '.join(adapted)} are trained, so its features can't be cached"
+    needing = [name for name in names if not isinstance(model.heads[name], PooledHead)]
+    if needing:
+        whose = ", ".join(needing) if model.is_joint else model.config.task
+        return f"the head of {whose} needs full feature maps, which the cache doesn't hold"
+    ways = model.passes(names)
+    if len(ways) > 1:
+        return f"the cache holds the features of one pass, but the heads need {len(ways)} ({differences(ways)})"
     return None
 
 
@@ -101,23 +120,24 @@ class PooledData:
         """Keys and targets of all samples, collected once, because collecting them per batch would take longer than a training step."""
         return [record.key for record in self.dataset.records], [record.target for record in self.dataset.records]
 
-    def training(self, plan: TrainingPlan, start: int) -> Generator[Batch[PooledBatch]]:
-        """Return the same batches as `training_loader`, from batch number `start`, but with pooled features and without augmentation."""
-        return (self.batch(share.positions) for share in plan.shares_from(start))
-
     def evaluation(self, batch_size: int, rank: int, processes: int) -> PooledBatches:
         """Return the same batches as `evaluation_loader`, but with pooled features."""
         own = range(rank, len(self.dataset), processes)
         return PooledBatches(self, [own[start : start + batch_size] for start in range(0, len(own), batch_size)])
 
-    def batch(self, positions: Sequence[int]) -> Batch[PooledBatch]:
+    def batch(self, positions: Sequence[int], source: int = 0) -> Batch[PooledBatch]:
         """Return the batch with the samples at these positions. Errors of unreadable samples are in `Batch.skipped`."""
         keys, targets = self._columns
         faults = self.features.faults
         good = [position for position in positions if position not in faults] if faults else positions
         skipped = tuple(faults[position] for position in positions if position in faults) if faults else ()
         pooled = PooledBatch(self.features.rows[torch.tensor(good)]) if good else None
-        return Batch(pooled, tuple(targets[position] for position in good), tuple(keys[position] for position in good), skipped)
+        return Batch(pooled, tuple(targets[position] for position in good), tuple(keys[position] for position in good), skipped, source)
+
+
+def pooled_batches(parts: Sequence[PooledData], plan: MixedPlan, start: int) -> Generator[Batch[PooledBatch]]:
+    """Return the same batches as `mixed_loader`, from batch number `start`, but with pooled features and without augmentation."""
+    return (parts[share.source].batch(share.positions, share.source) for share in plan.shares_from(start))
 
 
 @dataclass(frozen=True)

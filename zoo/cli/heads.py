@@ -1,0 +1,59 @@
+"""Flags of models with several heads, whose values start with the names of heads."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Sequence
+from typing import Any
+
+from zoo.errors import InputError
+
+_NAMED = re.compile(r"([\w-]+(?:,[\w-]+)*)=(.*)", re.DOTALL)
+_SETTING = re.compile(r"(?:([\w-]+)\.)?(\w+)=(.*)", re.DOTALL)
+
+
+def named_values(flag: str, values: Sequence[str], heads: Sequence[str], what: str = "DATA") -> dict[str, str]:
+    """Return the values of a flag by the name of a head, or several names joined by commas.
+
+    Args:
+        flag: name of the flag, such as "--data".
+        values: its values, NAME=VALUE. The name stands before the first ":", so `coco:x?a=b` has none.
+        heads: names of the heads. If there is only one, its name may be omitted.
+        what: description of the value, for messages.
+
+    Raises:
+        InputError: a value has no name, or two values have the same name.
+    """
+    found: dict[str, str] = {}
+    for value in values:
+        match = _NAMED.fullmatch(value)
+        if match is None and len(heads) > 1:
+            raise InputError(f"{flag} is {value!r}; expected NAME={what}, where NAME is a head of the model ({', '.join(heads)})")
+        name, text = match.groups() if match else (heads[0], value)
+        if name in found:
+            raise InputError(f"{flag} has several values for {name!r}; expected one")
+        found[name] = text
+    return found
+
+
+def head_settings(values: Sequence[str]) -> list[tuple[str | None, str, Any]]:
+    """Return the settings given as `HEAD.NAME=VALUE` or `NAME=VALUE`: head (None for all heads), name and value.
+
+    Values are written as in TOML; a text needs no quotes.
+
+    Raises:
+        InputError: a setting isn't written in one of these forms.
+    """
+    found = []
+    for setting in values:
+        match = _SETTING.fullmatch(setting)
+        if match is None:
+            raise InputError(f"--set is {setting!r}; expected HEAD.NAME=VALUE, such as parts.flip=0, or NAME=VALUE for all heads")
+        head, name, text = match.groups()
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        found.append((head, name, value))
+    return found
