@@ -76,8 +76,16 @@ class Classification:
 
     def plot(self) -> Image:
         """Return the image with the most probable classes, or the predicted ones of a multi-label model, written below it."""
+        return caption(self.image, self.lines())
+
+    def draw(self, picture: Image) -> Image:
+        """Return `picture` unchanged: the classes are written below the image."""
+        return picture
+
+    def lines(self) -> list[str]:
+        """Return the most probable classes, or the predicted ones of a multi-label model, with their probabilities."""
         shown = self.top(3) if self.thresholds is None else [(self.classes[index], self.probabilities[index]) for index in self.labels]
-        return caption(self.image, [f"{name}  {probability:.1%}" for name, probability in shown] or ["no class"])
+        return [f"{name}  {probability:.1%}" for name, probability in shown] or ["no class"]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the prediction as JSON-compatible values, with the five most probable classes.

@@ -29,8 +29,9 @@ def task_flags(words: list[str]) -> TaskFlags:
     """Return the flags of the task.
 
     The task is that of --task, or else that of the first saved model among the arguments (unless --backbone is set), or else
-    classification.
+    classification. A saved model with several heads has the flags of all their tasks.
     """
+    from zoo.cli.flags import joined
     from zoo.task.flags import flags_of
 
     name = value_of("--task", words)
@@ -39,7 +40,8 @@ def task_flags(words: list[str]) -> TaskFlags:
             if any((Path(word) / part).is_file() for part in ("model.json", "model/model.json")):
                 from zoo.models.config import model_folder, read_description
 
-                return flags_of(read_description(model_folder(word))[0].task)
+                heads = read_description(model_folder(word))[0].heads.values()
+                return joined([flags_of(task) for task in dict.fromkeys(head.task for head in heads)])
     return flags_of(name or "classification")
 
 

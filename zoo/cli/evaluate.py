@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from zoo.cli.context import class_list, compiled, print_json, progress_of, saved_or_built, task_flags
+from zoo.cli.context import class_list, compiled, given, print_json, progress_of, saved_or_built, task_flags
 from zoo.cli.flags import BatchSize, EngineFlags, EvaluationData, Workers, combine
+from zoo.cli.heads import head_values
 from zoo.errors import InputError
 from zoo.evaluation.intervals import REPLICATES
 
 if TYPE_CHECKING:
     from zoo.models.model import Model
     from zoo.system.progress import Progress
-    from zoo.task.metric import Scores
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class EvalFlags:
     vote: Literal["soft", "hard", "weighted"] = "soft"
     """How to combine an ensemble's predictions. soft: mean of the probabilities (classification), fused boxes (detection) or mean cosine
     similarity (face); hard (classification only): majority vote; weighted (classification only): mean with weights fitted on --val."""
-    val: str | None = None
-    """Validation data used to fit the weights; required by --vote weighted. Must differ from --data."""
+    val: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Validation data used to fit the weights; required by --vote weighted. Must differ from --data, and names heads in the same way."""
     tta: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Test-time augmentation: "flip" (horizontal flips), "scales" (other input sizes), or both as "flip,scales"."""
     predictions: Path | None = None
@@ -40,7 +41,8 @@ class EvalFlags:
     """Face task only: detect the main face of each image with this detector (mtcnn, or the folder of a detection model) and align it, as in
     training. By default, images are not aligned."""
     save_predictions: Path | None = None
-    """Save the model's predictions to this file, in the format that --predictions reads."""
+    """Save the model's predictions to this file, in the format that --predictions reads; for a model with several heads, to a folder with
+    one file per head."""
     report: Path | None = None
     """Write an HTML report to this file, with scores, confusion matrix, curves, and the images with the worst errors."""
     corruptions: bool = False
@@ -72,23 +74,46 @@ def run(flags: Any) -> int:
     """Run the command and return its exit status."""
     if flags.main.replicates < 0:
         raise InputError(f"--replicates is {flags.main.replicates}; expected 0 or more")
+    if not flags.main.data:
+        raise InputError("no data: pass --data with a path or a dataset string, or --data NAME=DATA for each head of a model with several")
     _check_robustness(flags.main)
     if flags.main.corruptions or flags.main.attack is not None:
         return _robustness(flags)
     if flags.main.report is not None and flags.main.report.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"--report is {flags.main.report}; expected a file name that ends in .html")
     with progress_of(flags.run.quiet) as progress:
-        models = _models(flags, progress)
-        scores = _score(flags, models, progress)
-        if flags.run.json:
-            print_json(scores.to_dict())
-        else:
-            from zoo.cli.tables import print_scores
+        from zoo.cli.tables import print_scores
+        from zoo.task.metric import Scores
 
-            print_scores(scores)
+        models = _models(flags, progress)
+        data = _by_head("--data", flags.main.data, models, flags)
+        scores = _score(flags, models, data, progress)
+        _show(scores, data, print_scores, Scores.to_dict, flags.run.json)
         if flags.main.report is not None:  # last, so that the scores are printed even if the report fails
-            _report(flags, scores, models, progress)
+            _report(flags, scores, data, models, progress)
     return 0
+
+
+def _by_head(flag: str, values: tuple[str, ...], models: list[Model], flags: Any) -> Any:
+    """Return the value of a flag that may be passed once per head; see `head_values`. Files of predictions belong to one head."""
+    from zoo.models.heads import head_data
+
+    if models:
+        return head_values(flag, values, [*models[0].config.heads])
+    task = flags.build.task
+    return head_data([task], head_values(flag, values, [task]))[task]
+
+
+def _show(found: Any, data: object, show: Callable[[Any], None], content: Callable[[Any], dict[str, Any]], as_json: bool) -> None:
+    """Print a result, or those of several heads if `data` is a mapping, as tables with `show`, or as JSON."""
+    if not isinstance(data, Mapping):
+        print_json(content(found)) if as_json else show(found)
+    elif as_json:
+        print_json({name: content(own) for name, own in found.items()})
+    else:
+        for name, own in found.items():
+            print(f"{name}:")
+            show(own)
 
 
 def _robustness(flags: Any) -> int:
@@ -111,34 +136,34 @@ def _robustness(flags: Any) -> int:
     settings |= _sizes(flags)
     with progress_of(flags.run.quiet) as progress:
         built = saved_or_built(next(iter(flags.main.models), None), flags, progress)
+        data = _by_head("--data", flags.main.data, [built], flags)
         if flags.main.corruptions:
             from zoo.evaluation.robustness.sweep import evaluate_corruptions
 
             model, precision = compiled(built, flags.engine, flags.run, flags.main.batch_size, progress)
             settings |= {"precision": precision, **flags.run.reading}
-            found = evaluate_corruptions(model, flags.main.data, progress=progress, **settings)
+            found = evaluate_corruptions(model, data, progress=progress, **settings)
         else:
             from zoo.evaluation.robustness.attacked import attack_evaluate
 
             if flags.engine != EngineFlags():
                 raise InputError("--attack needs gradients in float32; it can't be combined with --engine or --precision")
             settings |= {"device": flags.run.device, "on_error": flags.run.on_error}
-            found = attack_evaluate(built, flags.main.data, flags.main.attack, progress=progress, **settings)
-    show = print_json if flags.run.json else print_corruptions if flags.main.corruptions else print_attacked
-    show(found)
+            found = attack_evaluate(built, data, flags.main.attack, progress=progress, **settings)
+    _show(found, data, print_corruptions if flags.main.corruptions else print_attacked, dict, flags.run.json)
     return 0
 
 
 def _sizes(flags: Any) -> dict[str, Any]:
     """Return the keywords that the functions for clean, corrupted and attacked images share."""
     main = flags.main
-    options = asdict(flags.scoring)
+    options = given(flags.scoring)
     return {"batch_size": main.batch_size, "workers": main.workers, "replicates": main.replicates, "metric_options": options}
 
 
 def _combines(flags: Any) -> bool:
     """Return whether flags for combining predictions (--tta, --vote, --val) are set."""
-    return bool(flags.main.tta) or flags.main.vote != "soft" or flags.main.val is not None
+    return bool(flags.main.tta) or flags.main.vote != "soft" or bool(flags.main.val)
 
 
 def _check_robustness(main: Any) -> None:
@@ -178,16 +203,22 @@ def _fraction(text: str) -> float:
         raise InputError(f"--eps is {text!r}; expected a number or fraction, such as 0.03 or 8/255") from None
 
 
-def _report(flags: Any, scores: Scores, models: list[Model], progress: Progress) -> None:
+def _report(flags: Any, scores: Any, data: Any, models: list[Model], progress: Progress) -> None:
     """Write the report if this is the main process."""
     from accelerate import PartialState
 
     from zoo.report.document import write_report
 
     if PartialState().is_main_process:
-        model = models[0] if len(models) == 1 else None
-        options = models[0].config.options if models else asdict(flags.options)
-        write_report(scores, flags.main.data, flags.main.report, model=model, task=flags.task_name, options=options)
+        if len(models) == 1:
+            write_report(scores, data, flags.main.report, model=models[0])
+        elif models and models[0].is_joint:
+            heads = models[0].config.heads
+            tasks, options = {name: head.task for name, head in heads.items()}, {name: head.options for name, head in heads.items()}
+            write_report(scores, data, flags.main.report, task=tasks, options=options)
+        else:
+            options = models[0].config.options if models else asdict(flags.options)
+            write_report(scores, data, flags.main.report, task=flags.task_name, options=options)
         progress.say(f"report: {flags.main.report}")
 
 
@@ -204,27 +235,31 @@ def _models(flags: Any, progress: Progress) -> list[Model]:
     return []
 
 
-def _score(flags: Any, models: list[Model], progress: Progress) -> Scores:
+def _score(flags: Any, models: list[Model], data: Any, progress: Progress) -> Any:
+    """Return the scores, or a dict from head name to scores if `data` is a mapping."""
     from zoo.evaluation.evaluate import evaluate, evaluate_predictions
+    from zoo.models.heads import head_data
 
     main = flags.main
     if not models:
         return evaluate_predictions(
-            main.predictions, flags.build.task, main.data,
+            main.predictions, flags.build.task, data,
             classes=tuple(flags.build.class_names or ()), options=asdict(flags.options),
             on_error=flags.run.on_error, replicates=main.replicates,
-            metric_options=asdict(flags.scoring), progress=progress,
+            metric_options=given(flags.scoring), progress=progress,
         )  # fmt: skip
-    templates = {model.preprocess.alignment for model in models} - {None}
-    if templates and main.align is None:
-        names = " and ".join(sorted(map(str, templates)))
-        progress.say(f"data {main.data}: assuming that faces are already aligned to {names}; to align them, pass --align mtcnn")
+    if main.align is None:
+        for name, own in head_data(models[0].config.heads, data).items():
+            heads = [model.config.heads[name] for model in models if name in model.config.heads]
+            if templates := {head.preprocess.alignment for head in heads} - {None}:
+                names = " and ".join(sorted(map(str, templates)))
+                progress.say(f"data {own}: assuming that faces are already aligned to {names}; to align them, pass --align mtcnn")
     ready = [compiled(model, flags.engine, flags.run, main.batch_size, progress) for model in models]
     return evaluate(
         [model for model, _ in ready],
-        main.data,
+        data,
         vote=main.vote,
-        val=main.val,
+        val=_by_head("--val", main.val, models, flags),
         tta=[name.strip() for names in main.tta for name in names.split(",")],
         precision=ready[0][1],
         save_predictions=main.save_predictions,

@@ -20,8 +20,11 @@ Workers = Annotated[int | None, tyro.conf.arg(help="Number of data loader proces
 SkipBad = Annotated[bool, tyro.conf.arg(help="Skip unreadable images and invalid annotations, and list them.")]
 Quiet = Annotated[bool, tyro.conf.arg(help="Don't show progress.")]
 Json = Annotated[bool, tyro.conf.arg(help="Print only a single JSON object to standard output.")]
-_DATA = "Evaluation data: a path, or a dataset string scheme:path[?split=…&classes=…&limit=…&exact=true]."
-EvaluationData = Annotated[str, tyro.conf.arg(help=_DATA)]
+_DATA = (
+    "Evaluation data: a path, or a dataset string scheme:path[?split=…&classes=…&limit=…&exact=true]. "
+    "For a model with several heads NAME=DATA, or NAME,NAME=DATA, once for each head to score."
+)
+EvaluationData = Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(help=_DATA, help_behavior_hint="(required)")]
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,25 @@ def combine(
     combined = make_dataclass(name, parts, frozen=True, namespace=namespace)
     combined.__doc__ = main.__doc__
     return combined
+
+
+def joined(parts: Sequence[TaskFlags]) -> TaskFlags:
+    """Return the flags of a model whose heads have these tasks: all their options and scoring options, and otherwise those of the first."""
+    if len(parts) == 1:
+        return parts[0]
+    options = _union("ModelOptions", [part.options for part in parts])
+    return replace(parts[0], options=options, scoring=_union("Scoring", [part.scoring for part in parts]))
+
+
+def _union(name: str, kinds: Sequence[type[Any]]) -> type[Any]:
+    """Return a dataclass with the fields of several dataclasses. Of fields with the same name, the first counts."""
+    found: dict[str, Any] = {}
+    for kind in kinds:
+        types, texts = get_type_hints(kind, include_extras=True), explained(kind)
+        for option in fields(kind):
+            default = field(default=option.default, default_factory=option.default_factory)
+            found.setdefault(option.name, (option.name, Annotated[types[option.name], tyro.conf.arg(help=texts[option.name])], default))
+    return make_dataclass(name, found.values(), frozen=True)
 
 
 def _group(recipe: Any, group: str, names: Sequence[str]) -> tuple[Any, Any]:

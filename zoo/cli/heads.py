@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from zoo.errors import InputError
@@ -35,6 +36,22 @@ def named_values(flag: str, values: Sequence[str], heads: Sequence[str], what: s
             raise InputError(f"{flag} has several values for {name!r}; expected one")
         found[name] = text
     return found
+
+
+def head_values(flag: str, values: Sequence[str], heads: Sequence[str]) -> str | dict[str, str] | None:
+    """Return the value of a flag that may be passed once per head: a dict from head name if the values have names; None if there are none.
+
+    The only head of a model needs no name. The last value without a name counts, so that the flags of a command can be overridden; so does
+    an existing path such as `lr=0.1/data`.
+
+    Raises:
+        InputError: the model has several heads and a value has no name, or two values have the same name.
+    """
+    if not values:
+        return None
+    if len(heads) == 1 and (Path(values[-1]).exists() or not _NAMED.fullmatch(values[-1])):
+        return values[-1]
+    return named_values(flag, values, heads)
 
 
 def head_settings(values: Sequence[str]) -> list[tuple[str | None, str, Any]]:

@@ -76,7 +76,8 @@ def run(flags: Any) -> int:
         )
         show = None if flags.run.json else lambda answer: print(json.dumps(answer))
         # up to one batch of predictions may be queued for writing; with fewer, the network would wait for the disk
-        waiting = pick_batch_size(flags.main.batch_size, model.preprocess, pick_device(flags.run.device, model.compiled))
+        device = pick_device(flags.run.device, model.compiled)
+        waiting = min(pick_batch_size(flags.main.batch_size, way.preprocess, device) for way in model.passes())
         answers = write_predictions(predictions, flags.main.out, show, keep=flags.run.json, waiting=waiting)
     for fault in skipped:
         print(f"skipped: {fault}", file=sys.stderr)

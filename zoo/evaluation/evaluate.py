@@ -17,6 +17,7 @@ from zoo.data.loader import Reading
 from zoo.errors import DataError, Fault
 from zoo.evaluation.ensemble import Answered, Ensemble, ModelGroup, answered, voted
 from zoo.evaluation.files import suffix_of
+from zoo.evaluation.heads import per_head
 from zoo.evaluation.intervals import REPLICATES, intervals
 from zoo.evaluation.voting import Voting, check_val
 from zoo.images.decoding import Decoding
@@ -34,6 +35,7 @@ from zoo.task.head import FeatureSource
 from zoo.task.metric import Metric, MetricResult, Scores
 
 
+@per_head
 def evaluate(
     model: Model | Sequence[Model],
     data: object,
@@ -60,11 +62,13 @@ def evaluate(
     Args:
         model: a model, or several models of the same task and with the same classes (in any order). They are moved to `device`. Their
             training or evaluation mode is restored at the end.
-        data: a dataset string, a path, or a sequence of samples.
+        data: a dataset string, a path, or a sequence of samples. For a model with several heads, a mapping from head name to such data;
+            heads without data are not scored. The key for several heads with the same data is "NAME,NAME", or a tuple of the names.
         vote: method of combining the predictions of several models. "soft" averages probabilities (classification), fuses boxes
             (detection) or averages cosine similarities (faces). Classification also supports "hard" (majority vote) and "weighted"
             (soft vote with weights fitted on `val`).
-        val: validation data for fitting the weights of the vote "weighted"; must differ from the scored data.
+        val: validation data for fitting the weights of the vote "weighted"; must differ from the scored data. For several heads, a mapping
+            from head name.
         tta: test-time augmentations: "flip" (horizontal flips), "scales" (other input sizes), or both.
         batch_size: number of images per batch. None selects it from the model's input size.
         workers: number of loader processes. None selects it from the number of CPU cores and the size of the dataset.
@@ -75,8 +79,10 @@ def evaluate(
             scale.
         max_pixels: maximum width × height of an image, in pixels. Larger images are rejected before they are decoded.
         replicates: number of bootstrap replicates for the confidence intervals; 0 for no intervals.
-        metric_options: scoring options by name. They are the fields of the task's `scoring.options`.
-        save_predictions: file to which the predictions are written, in the format that `evaluate_predictions` reads.
+        metric_options: scoring options by name. They are the fields of the task's `scoring.options`. With several heads, an option applies
+            to those whose task has it, as `align` does.
+        save_predictions: file to which the predictions are written, in the format that `evaluate_predictions` reads. For several heads, a
+            folder, which receives one file per head, such as `parts.json`.
         progress: display of progress bars and messages; None for no display.
         pooled: pooled features of the dataset, computed by the backbone of `model`. If passed, they are used instead of the images, and
             `model` must be a single model.
@@ -84,8 +90,13 @@ def evaluate(
             training. Images without a face are skipped, counted and listed. None if the dataset is already aligned or needs no
             alignment.
 
+    Returns:
+        The scores. If `data` is a mapping, a dict from head name to the scores of each head with data.
+
     Raises:
-        InputError: a model, the dataset or an option is invalid, or the classes of dataset and models differ.
+        InputError: a model, the dataset or an option is invalid, the classes of dataset and models differ, or the models have several heads
+            and `data` isn't a mapping.
+        UnknownNameError: the models have no head of that name.
         ImageError: an image can't be read and `on_error` is "raise".
         DataError: all samples were skipped.
     """

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 _INK, _PAPER = (255, 255, 255), (24, 24, 32)
 _SMALLEST = 256  # side in pixels; smaller images are enlarged before text is added
+BOXED = 480  # pixels of the longer side; smaller images are enlarged before boxes are drawn, so that their labels are readable
 
 
 @functools.cache
@@ -69,9 +70,16 @@ def _system_fonts() -> list[str]:
     return sorted(font_manager.findSystemFonts())
 
 
-def enlargement(size: tuple[int, int]) -> int:
-    """Return the integer factor by which `caption` enlarges an image of the given width and height."""
-    return max(1, -(-_SMALLEST // max(size)))
+def enlargement(size: tuple[int, int], least: int = _SMALLEST) -> int:
+    """Return the integer factor that enlarges an image of this width and height to `least` pixels; by default that of `caption`."""
+    return max(1, -(-least // max(size)))
+
+
+def enlarged(image: NDArray[np.uint8], least: int) -> Image.Image:
+    """Return an image ([H, W, 3] uint8, RGB) whose longer side has at least `least` pixels, enlarged by an integer without smoothing."""
+    picture = Image.fromarray(image)
+    factor = enlargement(picture.size, least)
+    return picture if factor == 1 else picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
 
 
 def text_size(size: tuple[int, int]) -> int:
@@ -81,10 +89,7 @@ def text_size(size: tuple[int, int]) -> int:
 
 def caption(image: NDArray[np.uint8], lines: list[str]) -> Image.Image:
     """Return an image ([H, W, 3] uint8, RGB) with lines of text below it. Small images are enlarged without smoothing."""
-    picture = Image.fromarray(image)
-    enlarge = enlargement(picture.size)
-    if enlarge > 1:
-        picture = picture.resize((picture.width * enlarge, picture.height * enlarge), Image.Resampling.NEAREST)
+    picture = enlarged(image, _SMALLEST)
     size = max(12, picture.width // 28)
     drawn = [lettering(line, size) for line in lines]
     width = max([picture.width, *(int(font.getlength(line)) + size for line, font in drawn)])

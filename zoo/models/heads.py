@@ -16,6 +16,7 @@ from zoo.models.passes import differences
 from zoo.task.contract import Task, get_task
 
 _NAME = re.compile(r"\w[\w-]*")
+_ENTRIES = ("key", "drawn")  # entries of a prediction beside those of its heads
 
 
 def named_tasks(task: str | Sequence[str] | Mapping[str, str]) -> dict[str, str]:
@@ -44,6 +45,8 @@ def check_name(name: str) -> None:
         raise InputError(f"a head is named {name!r}; expected letters, digits, _ and -")
     if hasattr(nn.ModuleDict(), name):
         raise InputError(f"a head is named {name!r}, which PyTorch reserves; choose another name, such as {name + '_head'!r}")
+    if name in _ENTRIES:
+        raise InputError(f"a head is named {name!r}, which is an entry of predictions; choose another name, such as {name + '_head'!r}")
 
 
 def per_head(what: str, value: Any, tasks: Mapping[str, str]) -> dict[str, Any]:

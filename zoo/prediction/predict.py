@@ -4,30 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from zoo.data.dataset import OnError
-from zoo.data.loader import pick_batch_size
 from zoo.errors import Fault, ImageError, InputError
 from zoo.images.decoding import Decoding
 from zoo.images.headers import MAX_PIXELS
-from zoo.models.inference import answers
 from zoo.models.model import Model
 from zoo.prediction.films import is_live
+from zoo.prediction.groups import HeadGroup, head_groups
+from zoo.prediction.joint import JointPrediction
 from zoo.prediction.sources import Frame, FrameReader, Made, Source, open_source
-from zoo.system.hardware import autocast, pick_decoding_threads, pick_device, pick_inference_precision, place
+from zoo.system.hardware import pick_decoding_threads, pick_device, place
 from zoo.system.precision import Precision
 from zoo.system.prefetch import in_order
 from zoo.system.progress import Progress
-from zoo.task.answers import PartsFinder, Prediction
+from zoo.task.answers import Parts, Prediction
 
 
 def predict(
@@ -48,6 +45,9 @@ def predict(
 ) -> Generator[Prediction]:
     """Run a model on images, and yield one prediction per image, in order.
 
+    A model with several heads yields one `JointPrediction` per image. Every image is read once, and the backbone runs once for all heads
+    with the same preprocessing.
+
     Background threads read and preprocess the next images while the network is running. Closing the generator stops the threads.
 
     Args:
@@ -62,10 +62,11 @@ def predict(
         device: "auto" or a torch device.
         on_error: "raise", or "skip" to skip images that can't be read.
         exact: whether to decode every image at full size. By default, JPEGs much larger than the model's input are decoded at a reduced
-            scale if predictions of the task contain no image coordinates.
+            scale if predictions of the task contain no image coordinates. With several heads, this must hold for the tasks of all heads.
         max_pixels: maximum width × height of an image, in pixels. Larger images are rejected before they are decoded.
         detector: face detector for face models: "mtcnn", a detection model with a class "face", the folder of such a model, or "none" to
-            treat every image as one face. None means "mtcnn" for models that require aligned faces, and "none" for all others.
+            treat every image as one face. None means "mtcnn" for models that require aligned faces, and "none" for all others. With several
+            heads, `detector` and `faces` apply to the face heads.
         faces: faces to process: "all", or only the main one ("largest", or "central": large and near the centre).
         skipped: list to which the errors of skipped images are appended.
         progress: display of the progress bar; None for no display.
@@ -75,7 +76,8 @@ def predict(
             prediction.
 
     Yields:
-        `Classification`, `Detections` or `Faces`. Coordinates are in pixels of the original image.
+        `Classification`, `Detections` or `Faces`, or a `JointPrediction`, which contains one of these per head. Coordinates are in pixels
+        of the original image.
 
     Raises:
         InputError: the source is unsupported or empty, `batch_size` is below 1 or `look_ahead` is below 0.
@@ -83,43 +85,30 @@ def predict(
     """
     if batch_size is None and is_live(source):
         batch_size = 1
-    where, task, threads = pick_device(device, model.compiled), model.definition, pick_decoding_threads()
-    size = pick_batch_size(batch_size, model.preprocess, where)
+    where, threads = pick_device(device, model.compiled), pick_decoding_threads()
     if look_ahead is not None and look_ahead < 0:
         raise InputError(f"look_ahead is {look_ahead}; expected 0 or more")
-    answer = Answering(model, size, pick_inference_precision(precision, model.precision))
-    find = task.parts(model, detector, faces)
+    groups = head_groups(model, detector, faces, batch_size=batch_size, precision=precision, device=where)
+    whole = [group for group in groups if group.find is None]
+    size = min(group.batch_size for group in groups)
     # one batch is read while the previous one is computed; a detector processes single images, so one prefetched image is enough
-    window = look_ahead if look_ahead is not None else threads + (size if find is None else 1)
+    window = look_ahead if look_ahead is not None else threads + (size if whole else 1)
     progress = progress or Progress(enabled=False)
-    decoding = Decoding(None if exact or task.answers.localises else model.preprocess.min_size_hw, max_pixels)
-    jobs, total = open_source(source, FrameReader(decoding, on_error, model.preprocess if find is None else None, progress.say))
+    decoding = Decoding(None if exact else _min_size_hw(model), max_pixels)
+    reader = FrameReader(decoding, on_error, [*dict.fromkeys(group.preprocess for group in whole)], progress.say)
+    jobs, total = open_source(source, reader)
     alone = total == 1 and isinstance(source, str | Path | np.ndarray)
     made = in_order(jobs, 0 if alone else window, threads)
     skipped = skipped if skipped is not None else []
-    next_ones = partial(_whole, answer) if find is None else partial(_found, answer, find, on_error, skipped)
-    return _run(answer.model, made, total, next_ones, where, skipped, progress)
+    return _run(model, made, total, partial(_next, groups, size, on_error, skipped), where, skipped, progress)
 
 
-@dataclass(frozen=True)
-class Answering:
-    """Callable that runs a model on frames in batches. The model must be in evaluation mode."""
-
-    model: Model
-    batch_size: int
-    precision: Precision
-
-    def __call__(self, pictures: Sequence[Frame]) -> list[Any]:
-        """Return one model output per frame, in the format of `Answers.split`."""
-        found: list[Any] = []
-        preprocess = self.model.preprocess
-        for first in range(0, len(pictures), self.batch_size):
-            several = pictures[first : first + self.batch_size]
-            prepared: list[Tensor] = [preprocess(frame.image) if frame.prepared is None else frame.prepared for frame in several]
-            batch = preprocess.collate(prepared, [frame.image.shape[:2] for frame in several])
-            with torch.inference_mode(), autocast(self.precision, self.model.device):
-                found += answers(self.model, batch)
-        return found
+def _min_size_hw(model: Model) -> tuple[int, int] | None:
+    """Return the minimum height and width in pixels for `Decoding`, which suits all heads; None for the full size."""
+    heads = model.config.heads.values()
+    sizes = [None if head.definition.answers.localises else head.preprocess.min_size_hw for head in heads]
+    known = [size for size in sizes if size is not None]
+    return (max(height for height, _ in known), max(width for _, width in known)) if len(known) == len(sizes) else None
 
 
 def _run(
@@ -151,32 +140,27 @@ def _frames(made: Iterable[Made], skipped: list[Fault]) -> Iterator[Frame]:
             skipped.append(each)
 
 
-def _whole(answer: Answering, frames: Iterator[Frame]) -> list[Prediction] | None:
-    """Return predictions for the next batch of images, processed as a whole; None if no images are left."""
-    task, several = answer.model.definition, list(islice(frames, answer.batch_size))
-    if not several:
-        return None
-    return [
-        task.answers.prediction(found, frame.image, frame.key, answer.model.classes, answer.model.metadata)
-        for found, frame in zip(answer(several), several, strict=True)
-    ]
-
-
-def _found(
-    answer: Answering, find: PartsFinder, on_error: OnError, skipped: list[Fault], frames: Iterator[Frame]
+def _next(
+    groups: Sequence[HeadGroup], size: int, on_error: OnError, skipped: list[Fault], frames: Iterator[Frame]
 ) -> list[Prediction] | None:
-    """Return predictions for the regions detected in the next batch of images; None if no images are left.
-
-    The crops of all images of the batch are processed together.
-    """
-    looked, parts = 0, []
-    for frame in islice(frames, answer.batch_size):
+    """Return predictions for the next batch of images; None if no images are left. Regions are detected while further images are read."""
+    looked, kept, parts = 0, list[Frame](), list[list[Parts | None]]()
+    for frame in islice(frames, size):
         looked += 1
         try:
-            parts.append(find(frame.image, frame.key))
+            parts.append([group.parts(frame) for group in groups])
         except ImageError as error:
             if on_error == "raise":
                 raise
             skipped.append(Fault(frame.key, error.reason, whole=True, kind=error.kind))
-    embedded = iter(answer([Frame(crop, "", None) for part in parts for crop in part.crops]))
-    return [part.prediction(list(islice(embedded, len(part.crops)))) for part in parts] if looked else None
+        else:
+            kept.append(frame)
+    if not kept:
+        return [] if looked else None
+    found: dict[str, list[Prediction]] = {}
+    for group, own in zip(groups, zip(*parts, strict=True), strict=True):
+        found |= group.predictions(kept, own)
+    names = [*groups[0].model.config.heads]
+    if len(names) == 1:
+        return found[names[0]]
+    return [JointPrediction(frame.key, frame.image, {name: found[name][row] for name in names}) for row, frame in enumerate(kept)]

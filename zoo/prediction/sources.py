@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -26,6 +26,7 @@ from zoo.errors import DataError, Fault, ImageError, InputError
 from zoo.images import decoding, headers, pillow
 from zoo.images.bands import parse as parse_bands
 from zoo.images.decoding import Decoding
+from zoo.images.preprocess import Preprocess
 from zoo.prediction import films, memory
 from zoo.system.prefetch import Job
 from zoo.system.wording import look_at
@@ -42,7 +43,7 @@ class Frame:
 
     image: NDArray[np.uint8]
     key: str
-    prepared: Tensor | None  # the preprocessed image; None if crops of the image are passed to the network instead
+    prepared: Mapping[Preprocess, Tensor]  # preprocessed images; empty if only crops of the image are passed to the network
 
 
 Made = Frame | Fault | None  # None: end of a video
@@ -50,19 +51,19 @@ Made = Frame | Fault | None  # None: end of a video
 
 @dataclass(frozen=True)
 class FrameReader:
-    """Read images or frames. `prepare` preprocesses whole images; it is None if regions are cropped before preprocessing.
+    """Read images or frames, and preprocess them in each of the ways `prepare`, which is empty if only regions of an image are used.
 
     `say` receives what was assumed or passed over.
     """
 
     decoding: Decoding
     on_error: OnError
-    prepare: Callable[[NDArray[np.uint8]], Tensor] | None
+    prepare: Sequence[Preprocess]
     say: Callable[[str], None] = lambda text: None
 
     def frame(self, image: NDArray[np.uint8], key: str) -> Frame:
-        """Return a frame with the image and, unless `prepare` is None, the preprocessed image."""
-        return Frame(image, key, None if self.prepare is None else self.prepare(image))
+        """Return a frame with the image and the preprocessed images."""
+        return Frame(image, key, {preprocess: preprocess(image) for preprocess in self.prepare})
 
     def load(self, key: str, load: Callable[[], tuple[NDArray[np.uint8], tuple[int, int]]]) -> Made:
         """Load an image with `load` and return it as a frame; or a `Fault` if it can't be read and `on_error` is "skip"."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from zoo.data.dataset import Dataset
 from zoo.errors import InputError
+from zoo.models.heads import head_data
 from zoo.models.model import Model
 from zoo.report import charts, confusion, mistakes, tables
 from zoo.report.pages import page, text
@@ -22,26 +24,28 @@ Section = tuple[str, str, list[str]]  # anchor, title, HTML
 
 
 def write_report(
-    scores: Scores,
+    scores: Scores | Mapping[str, Scores],
     data: object,
     path: str | Path,
     *,
     model: Model | None = None,
-    task: str | None = None,
+    task: str | Mapping[str, str] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the report of an evaluation as one HTML file. It is smaller than 5 MB and loads no external resources.
 
     Args:
-        scores: result of `zoo.evaluate` or `evaluate_predictions`.
+        scores: result of `zoo.evaluate` or `evaluate_predictions`. For a dict from head name to scores, the report has a section per head.
         data: the scored dataset, as passed to `zoo.evaluate` or `evaluate_predictions`. The images of the mistakes are read from it.
         path: output file. An existing file is replaced atomically.
         model: the scored model. If passed, the report of a classifier contains saliency maps (Grad-CAM; requires captum).
-        task: name of the task. Required if no model is passed.
-        options: options of the models, as in `zoo.build`, if no model is passed and they matter for the data, as `multi_label`.
+        task: name of the task. Required if no model is passed. For several heads, a mapping from head name to task.
+        options: options of the models, as in `zoo.build`, if no model is passed and they matter for the data, as `multi_label`. For several
+            heads, a mapping from head name to options.
 
     Raises:
         InputError: neither a model nor a task is passed, or the dataset is invalid.
+        UnknownNameError: the model has no head of that name.
 
     Example:
         >>> import tempfile, zoo
@@ -52,10 +56,55 @@ def write_report(
     """
     if model is None and task is None:
         raise InputError("write_report needs a model or a task: pass model=, or task= for predictions from a file")
-    definition = model.definition if model is not None else get_task(str(task), options)
     # the evaluation has reported unreadable samples; the report shows an error message in place of a missing image
-    dataset = definition.open(data, "skip", pictures=False)
-    write_text(Path(path), html(scores, dataset, definition, model))
+    if isinstance(scores, Scores):
+        definition = model.definition if model is not None else get_task(str(task), options)
+        write_text(Path(path), html(scores, definition.open(data, "skip", pictures=False), definition, model))
+        return
+    if model is not None:
+        definitions = {name: head.definition for name, head in model.config.heads.items()}
+    else:
+        definitions = {name: get_task(kind, (options or {}).get(name)) for name, kind in _by_head("task", task).items()}
+    chosen = head_data(definitions, data)
+    heads = [
+        HeadResult(
+            name, scores[name], definitions[name].open(chosen[name], "skip", pictures=False), definitions[name], model and model.view(name)
+        )
+        for name in chosen
+    ]
+    write_text(Path(path), html_of_heads(heads))
+
+
+def _by_head(what: str, value: object) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InputError(f"{what} is {value!r}; the scores of several heads need a mapping from head name to {what}, or the model")
+    return value
+
+
+@dataclass(frozen=True)
+class HeadResult:
+    """Result of one head, for the report of a model with several heads."""
+
+    name: str
+    scores: Scores
+    dataset: Dataset
+    task: Task
+    model: Model | None  # with this head only
+
+
+def html_of_heads(heads: Sequence[HeadResult]) -> str:
+    """Return the report of several heads as HTML, with one section per head."""
+    room = (LARGEST - SPARE) // len(heads)
+    sections: list[Section] = []
+    for head in heads:
+        parts = [f"<p>{text(head.task.name)} · {text(head.scores.data)}</p>"]
+        parts += tables.headline(head.scores, head.task.scoring.primary_score, {})
+        for anchor, title, content in evaluation(head.scores, head.dataset, head.task, head.model, room):
+            parts += [f'<section id="{head.name}-{anchor}"><h3>{title}</h3>', *content, "</section>"]
+        sections.append((head.name, head.name, parts))
+    names = ", ".join(head.name for head in heads)
+    title = names if heads[0].model is None else f"{heads[0].model.backbone_name}: {names}"
+    return whole(title, [f'<p class="kicker">Evaluation</p><h1>{text(title)}</h1>'], sections)
 
 
 def html(scores: Scores, dataset: Dataset, task: Task, model: Model | None = None) -> str:

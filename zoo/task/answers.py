@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -66,6 +66,21 @@ class Prediction(Protocol):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the prediction as a JSON-serialisable dict."""
+
+
+@runtime_checkable
+class Layered(Prediction, Protocol):
+    """A prediction that can be drawn together with those of other heads of the model."""
+
+    def draw(self, picture: PILImage) -> PILImage:
+        """Return an image with boxes and other marks drawn on it.
+
+        Args:
+            picture: image of the prediction, enlarged by an integer factor, which may show the marks of other heads.
+        """
+
+    def lines(self) -> list[str]:
+        """Return the text to write below the image."""
 
 
 @dataclass(frozen=True)

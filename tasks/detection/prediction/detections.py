@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchvision.ops import box_iou
 
-from zoo.images.drawing import lettering
+from zoo.images.drawing import BOXED, enlarged, lettering
 
-_SMALLEST = 480  # pixels of the longer side; smaller images are enlarged before drawing, so that labels are readable
 _SURE = 0.5  # minimum score of the boxes that are compared; rounding adds and removes boxes near the score threshold
 _SAME = 0.8  # minimum IoU of equal boxes
 _NEAR = 0.1  # maximum difference between equal probabilities of attributes
@@ -96,12 +95,13 @@ class Detections:
         Args:
             min_score: minimum score of the boxes to draw. A detector returns many boxes with lower scores, which only metrics need.
         """
+        return self.draw(enlarged(self.image, BOXED), min_score)
+
+    def draw(self, picture: Image.Image, min_score: float = 0.3) -> Image.Image:
+        """Return `picture`, the image enlarged by an integer factor, with the objects drawn as in `plot`."""
         import supervision as sv  # takes a second to import
 
-        picture = Image.fromarray(self.image)
-        enlarge = max(1, -(-_SMALLEST // max(picture.size)))
-        if enlarge > 1:
-            picture = picture.resize((picture.width * enlarge, picture.height * enlarge), Image.Resampling.NEAREST)
+        enlarge = picture.width // self.image.shape[1]
         drawn = self.scores >= min_score
         if not drawn.any():
             return picture
@@ -125,6 +125,10 @@ class Detections:
             write.font = font
         labelled: Image.Image = write.annotate(boxed, found, labels=labels)
         return labelled
+
+    def lines(self) -> list[str]:
+        """Return no text: names and scores are drawn on the image."""
+        return []
 
     def to_dict(self) -> dict[str, Any]:
         """Return the objects as JSON-compatible values, in descending order of score.

@@ -30,8 +30,8 @@ class ModelFinder:
 
     def __post_init__(self) -> None:
         check_score("detector", self.threshold)
-        if self.model.task != "detection":
-            raise InputError(f"detector: this is a {self.model.task} model; expected a detection model with a {FACE!r} class")
+        if (task := self.model.config.task) != "detection":
+            raise InputError(f"detector: this is a {task} model; expected a detection model with a {FACE!r} class")
         if len(self.model.classes) > 1 and FACE not in self.model.classes:
             raise InputError(
                 f"detector: the model has no {FACE!r} class, but {len(self.model.classes)} others: {', '.join(self.model.classes[:8])}"

@@ -57,16 +57,23 @@ class Faces:
 
     def plot(self) -> Image.Image:
         """Return the image with boxes and landmarks drawn on it, and a caption with the number of faces below it."""
-        picture = Image.fromarray(self.image)
-        draw = ImageDraw.Draw(picture)
+        return caption(np.asarray(self.draw(Image.fromarray(self.image))), self.lines())
+
+    def draw(self, picture: Image.Image) -> Image.Image:
+        """Draw boxes and landmarks on `picture`, the image enlarged by an integer factor, and return it."""
+        draw, enlarge = ImageDraw.Draw(picture), picture.width // self.image.shape[1]
         line = max(1, round(max(picture.size) / 300))
-        for box, points in zip(self.boxes, self.landmarks, strict=True):
+        for box, points in zip(self.boxes * enlarge, self.landmarks * enlarge, strict=True):
             left, top, right, bottom = box.tolist()
             draw.rectangle((left, top, max(left, right - 1), max(top, bottom - 1)), outline=_LINE, width=line)
             dot = min(2.0 * line, max(1.0, (right - left) / 25))  # small dots, so that small faces in a large image stay visible
             for point in points[np.isfinite(points).all(1)].tolist():
                 draw.circle(point, dot, fill=_DOT)
-        return caption(np.asarray(picture), [f"{counted(len(self), 'face')}, embedding size {self.embeddings.shape[1]}"])
+        return picture
+
+    def lines(self) -> list[str]:
+        """Return the number of faces and the length of their embeddings."""
+        return [f"{counted(len(self), 'face')}, embedding size {self.embeddings.shape[1]}"]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the faces as a JSON-ready dict; unknown landmarks are None."""

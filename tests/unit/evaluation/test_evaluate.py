@@ -130,8 +130,9 @@ def test_the_result_does_not_depend_on_batches_workers_or_the_mode_before() -> N
     data, trained = labelled(("blue", "green", "red"), 11), model().train()
     first = evaluate(trained, data)
     assert trained.training
-    for options in ({"batch_size": 3}, {"batch_size": 1}, {"workers": 1}):
-        assert evaluate(trained, data, **options).scores == first.scores  # type: ignore[arg-type]
+    several: list[dict[str, Any]] = [{"batch_size": 3}, {"batch_size": 1}, {"workers": 1}]
+    for options in several:
+        assert evaluate(trained, data, **options).scores == first.scores
 
 
 def test_the_json_form() -> None:

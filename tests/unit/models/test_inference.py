@@ -32,9 +32,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     model, shapes = small_model("detection"), list[tuple[int, ...]]()
     levels = type(model).levels
 
-    def recorded(self: Any, pixels: Tensor) -> Any:
+    def recorded(self: Any, pixels: Tensor, *way: Any) -> Any:
         shapes.append(tuple(pixels.shape))
-        return levels(self, pixels)
+        return levels(self, pixels, *way)
 
     monkeypatch.setattr(type(model), "levels", recorded)
     return shapes

@@ -16,7 +16,7 @@ from zoo.prediction.sources import Frame, FrameReader, open_source
 
 def read(folder: Path, on_error: OnError = "raise", say: Any = lambda text: None) -> tuple[list[str], list[str]]:
     """Return the names of the images that are read, and of the faults."""
-    jobs, total = open_source(folder, FrameReader(Decoding(), on_error, None, say))
+    jobs, total = open_source(folder, FrameReader(Decoding(), on_error, (), say))
     made = [job.run() for job in jobs]
     frames = [Path(each.key).relative_to(folder).as_posix() for each in made if isinstance(each, Frame)]
     faults = [each.key for each in made if isinstance(each, Fault)]

@@ -35,7 +35,7 @@ class Reading:
     def __init__(self, skip: bool = False, max_pixels: int = 10_000) -> None:
         self.said: list[str] = []
         self.faults: list[Fault] = []
-        self._reader = FrameReader(Decoding(max_pixels=max_pixels), "skip" if skip else "raise", None, self.said.append)
+        self._reader = FrameReader(Decoding(max_pixels=max_pixels), "skip" if skip else "raise", (), self.said.append)
 
     def __call__(self, source: Any) -> list[Frame]:
         jobs, total = open_source(source, self._reader)
@@ -200,7 +200,7 @@ def test_live_sources_are_not_read_ahead(source: Any, opened: object, early: boo
         return made[-1]
 
     monkeypatch.setattr(cv2, "VideoCapture", capture)
-    jobs, total = open_source(source, FrameReader(Decoding(), "raise", None))
+    jobs, total = open_source(source, FrameReader(Decoding(), "raise", ()))
     assert [(job.early, job.run() is not None) for job in jobs] == [(early, True)] * 3 + [(early, False)]
     assert (made[0].source, total) == (opened, 0)
 

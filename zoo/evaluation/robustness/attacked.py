@@ -16,6 +16,7 @@ from zoo.data.loader import Batch, Batches, Reading, pick_batch_size
 from zoo.errors import DataError, Fault, InputError, UnknownNameError
 from zoo.evaluation.ensemble import answered
 from zoo.evaluation.evaluate import summarise
+from zoo.evaluation.heads import per_head
 from zoo.evaluation.intervals import REPLICATES
 from zoo.evaluation.robustness.attacks import AUTOATTACK_BATCH, AUTOATTACK_PARTS, EPS, STEPS, Attack, autoattack, fgsm, pgd
 from zoo.images.preprocess import ImageBatch, as_float
@@ -45,6 +46,7 @@ class _Plan:
         return {"attack": self.attack, "norm": "max", "eps": self.eps, **how, "seed": self.seed}
 
 
+@per_head
 def attack_evaluate(
     model: Model,
     data: object,
@@ -70,7 +72,7 @@ def attack_evaluate(
 
     Args:
         model: a model of a task that supports attacks. It is moved to `device`, and its training or evaluation mode is restored.
-        data: dataset, as in `zoo.evaluate`.
+        data: dataset, as in `zoo.evaluate`; for several heads, a mapping from head name. The result is then a dict from head name.
         attack: "fgsm" (one step of `eps`), "pgd" (`steps` steps of 2.5 · eps / steps from a random start) or "autoattack" (its standard
             version). A task may support only some of them.
         eps: maximum change of each value of the resized and cropped RGB image, before normalisation. Values are in 0–1.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from zoo.data.dataset import Dataset, OnError
 from zoo.errors import InputError
 from zoo.evaluation.evaluate import evaluate
+from zoo.evaluation.heads import per_head
 from zoo.evaluation.intervals import intervals
 from zoo.evaluation.robustness.corruptions import check_severity, corrupted
 from zoo.evaluation.robustness.kinds import CORRUPTIONS, SEVERITIES
@@ -25,6 +26,7 @@ NOTE = (
 )
 
 
+@per_head  # type: ignore[arg-type]  # mypy expects that `options` might contain `model` or `data`
 def evaluate_corruptions(
     model: Model,
     data: object,
@@ -40,7 +42,7 @@ def evaluate_corruptions(
 
     Args:
         model: the model.
-        data: dataset, as in `zoo.evaluate`.
+        data: dataset, as in `zoo.evaluate`; for several heads, a mapping from head name. The result is then a dict from head name.
         names: names of the corruptions; None for all fifteen.
         severities: integers from 1 to 5.
         seed: random seed of the corruptions.
