@@ -20,6 +20,7 @@ import psutil
 _PERIOD_S = 0.25  # the kernel counts processor time in steps of 10 ms
 _UNNOTICED = 0.3  # cores that other programs may use without costing a thread
 _CGROUPS = Path("/sys/fs/cgroup")
+_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 _FIXED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -65,6 +66,16 @@ def _read_quota(group: Path) -> list[float]:
         if limit != "max" and int(limit) > 0:
             return [int(limit) / int(period)]
     return []
+
+
+def wait_passively() -> None:
+    """Let OpenMP's threads sleep while they wait for each other, unless the user has chosen the policy. Call it before torch is imported.
+
+    By default, they compute in a loop for milliseconds, which takes the core from the thread that they wait for if other programs compute
+    as well. Child processes inherit the policy.
+    """
+    if not any(name in os.environ for name in _WAITING):
+        os.environ["OMP_WAIT_POLICY"] = "passive"
 
 
 class Threads:

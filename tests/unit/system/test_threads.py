@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 import torch
 
 from zoo.system import threads
-from zoo.system.threads import Threads
+from zoo.system.threads import Threads, wait_passively
 
 
 class Machine:
@@ -138,3 +140,26 @@ def test_the_smallest_quota_of_all_control_groups(tmp_path: Path, files: dict[st
     write(tmp_path / "membership", membership)
     assert threads._quota(tmp_path / "membership", tmp_path / "cgroup") == quota
     assert threads._quota(tmp_path / "missing", tmp_path / "cgroup") is None
+
+
+# -- waiting -----------------------------------------------------------------------------------------------------------
+
+
+def test_threads_wait_passively_unless_the_user_has_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
+        monkeypatch.delenv(name, raising=False)
+    with monkeypatch.context() as chosen:
+        chosen.setenv("GOMP_SPINCOUNT", "1000")
+        wait_passively()
+        assert "OMP_WAIT_POLICY" not in os.environ
+    wait_passively()
+    assert os.environ["OMP_WAIT_POLICY"] == "passive"
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+
+
+@pytest.mark.parametrize("start", ["import zoo.benchmarks", "from zoo.cli.main import main; main(['--version'])"])
+def test_the_policy_is_chosen_before_torch_is_imported(start: str) -> None:
+    code = f"import os, sys; {start}; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "passive False"
