@@ -7,11 +7,15 @@ import os
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
 from tests.benchmark_reports import CASE, FAILED, GOOD, MEASUREMENT, write_suite
 from zoo.benchmarks.harness import bench as harness
+from zoo.benchmarks.harness import case as case_process
 from zoo.benchmarks.harness.bench import bench, run_in_child
 from zoo.benchmarks.harness.report import Report
 from zoo.benchmarks.harness.suite import Case
@@ -69,3 +73,25 @@ def test_a_failed_case_does_not_stop_the_suite(tmp_path: Path, monkeypatch: pyte
     assert "0.9875" in printed.out
     bench(path, out=tmp_path / "out", quiet=True, cases=["b"])
     assert capsys.readouterr() == ("", "")
+
+
+class StoppedError(Exception):
+    """Raised instead of training."""
+
+
+def test_the_seed_of_the_recipe_sets_the_initial_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[Tensor] = []
+
+    def train(model: Any, **arguments: Any) -> None:
+        built.append(model.head.fc.weight.detach())
+        raise StoppedError
+
+    monkeypatch.setattr(case_process, "train", train)
+    for state, seed in ((1, 0), (2, 0), (3, 7)):
+        torch.manual_seed(state)
+        with pytest.raises(StoppedError):
+            case_process.run_case(
+                Case("digits", "classification", "resnet20", "demo:digits", train="demo:digits", recipe={"seed": seed}), tmp_path
+            )
+    assert torch.equal(built[0], built[1])
+    assert not torch.equal(built[0], built[2])
