@@ -74,6 +74,9 @@ class Stream:
             return cls((heads[0],), heads[0], heads[0].dataset, several=False)
         names = [head.name for head in _leading(heads)]
         lead, *others = (_in_order(head, heads) for head in _leading(heads))
+        lost = max(len(head.dataset) for head in heads) - len(lead.dataset)
+        if lost:
+            progress.say(f"data {lead.dataset.name!r}: {lost} samples are left out, because the target of a head was skipped")
         mixing = {name: type(value)(0) for name in lead.task.data.mixing if (value := getattr(lead.recipe, name))}
         if mixing:
             lead = replace(lead, recipe=replace(lead.recipe, **mixing))

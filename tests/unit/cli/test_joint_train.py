@@ -88,6 +88,14 @@ def test_a_head_is_added_to_a_saved_model(pictures: Path, tmp_path: Path, capsys
     assert f"--task colour=classification: the model {tmp_path / 'second'} already has this head; omit it" in again
 
 
+def test_one_head_with_a_name(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "--backbone", "test_resnet", "--task", "colour=classification", "--set", "image_size=32", "--set", "batch_size=4"]
+    found = printed(capsys, *words, "--data", f"folder:{pictures}", "--val", f"colour=folder:{pictures}", "--out", tmp_path / "run", *RUN)
+    assert 0 <= found["scores"]["top1"] <= 1
+    assert [*load(tmp_path / "run").config.heads] == ["colour"]
+    assert "batch_size = 4" in (tmp_path / "run" / "recipe.toml").read_text()
+
+
 def test_the_comparison_with_heads_alone_is_printed(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     both = f"one,two=folder:{pictures}"
     assert main(["train", *HEADS, "--data", both, "--val", both, "--beside-alone", "--out", str(tmp_path / "run"), *RUN]) == 0

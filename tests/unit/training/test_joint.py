@@ -15,7 +15,7 @@ import zoo
 from tests.listening import Listening
 from tests.small_training import boxed, coloured, detector_and_classifier, joint_recipe, labelled, same, two_classifiers
 from zoo.data.loader import Reading
-from zoo.errors import InputError
+from zoo.errors import Fault, InputError
 from zoo.models.archive import load
 from zoo.models.model import Model
 from zoo.system.hardware import pick_device
@@ -117,15 +117,19 @@ def test_the_augmentation_of_the_head_with_coordinates_moves_its_boxes_alone() -
 
 
 def test_samples_are_joined_by_key() -> None:
-    model, data = detector_and_classifier(), boxed()
+    listening, model, data = Listening(), detector_and_classifier(), boxed()
     shuffled = replace(labelled(data), records=labelled(data).records[::-1])
-    opener = Inputs(model, Processes(pick_device("cpu")), Reading())
+    opener = Inputs(model, Processes(pick_device("cpu")), Reading(progress=listening))
     (stream,) = opener.opened({"parts,kinds": {"parts": data, "kinds": shuffled}}, None, joint_recipe(model))[0].streams
     assert [record.target["kinds"] for record in stream.dataset.records] == [0, 1, 2, 0, 1, 2]
     assert [record.target["parts"]["labels"][0] for record in stream.dataset.records] == [0, 1, 2, 0, 1, 2]
     short = replace(shuffled, records=shuffled.records[1:])
     with pytest.raises(InputError, match=r"data 'labelled': 1 samples have no target of the head 'kinds', such as 's05'; heads with"):
         opener.opened({"parts,kinds": {"parts": data, "kinds": short}}, None, joint_recipe(model, min_samples=1))
+    skipped = replace(short, skipped=(Fault("s05", "no class", whole=True),))
+    (stream,) = opener.opened({"parts,kinds": {"parts": data, "kinds": skipped}}, None, joint_recipe(model, min_samples=1))[0].streams
+    assert stream.dataset.keys == data.keys[:-1]
+    assert "data 'boxed': 1 samples are left out, because the target of a head was skipped" in listening.lines
 
 
 # -- weights of the losses --------------------------------------------------------------------------------------------------

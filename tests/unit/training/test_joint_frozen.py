@@ -35,6 +35,7 @@ from zoo.models.archive import load
 from zoo.models.joint import add_task
 from zoo.models.model import Model
 from zoo.system.signals import Interrupted
+from zoo.training.checkpoints import CHECKPOINT
 from zoo.training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -76,6 +77,8 @@ def test_a_head_is_added_and_the_others_stay(tmp_path: Path, settings: Mapping[s
     cached = settings.get("feature_cache", True)
     assert any("trained on cached features" in line for line in listening.lines) == cached
     assert [*run.scores] == ["kinds"]
+    groups = torch.load(run.folder / CHECKPOINT, weights_only=True)["optimizer"]["param_groups"]
+    assert sum(len(group["params"]) for group in groups) == 2, "weight and bias of the classifier"
     assert all(parameter.requires_grad for parameter in model.heads["detection"].parameters()), "as before the run"
     assert "threshold" not in saved.head_metadata("detection")
 
