@@ -20,7 +20,7 @@ from rich.console import Console
 from zoo.benchmarks.harness.case import check_case
 from zoo.benchmarks.harness.measurement import describe_machine
 from zoo.benchmarks.harness.report import CaseReport, Measurement, Report
-from zoo.benchmarks.harness.suite import Case, read_suite
+from zoo.benchmarks.harness.suite import Case, in_words, read_suite
 from zoo.errors import InputError
 
 # -P: a folder called zoo in the current directory must not shadow the installed package
@@ -68,7 +68,7 @@ def bench(
     reports = []
     for number, case in enumerate(chosen.cases, start=1):
         label = f"{number}/{len(chosen.cases)} {case.name}"
-        console.print(f"{label}: {case.task}, {case.backbone} on {case.train or case.test} …", markup=False)
+        console.print(f"{label}: {in_words(case.task)}, {case.backbone} on {in_words(case.train or case.test)} …", markup=False)
         reports.append(run_in_child(case))
         done = reports[-1]
         reason = f": {done.error}" if done.error else "".join(f"; {shortfall}" for shortfall in done.shortfalls)
@@ -98,7 +98,7 @@ def run_in_child(case: Case, command: Sequence[str] = _CHILD) -> CaseReport:
         measurement = Measurement.from_dict(outcome["measurement"]) if "measurement" in outcome else None
         error = None if measurement is not None else outcome.get("error") or _last_words(process.returncode, log)
     engine, seconds = f"{case.engine}, {case.precision}", time.perf_counter() - start
-    return CaseReport(case.name, case.task, case.backbone, case.test, engine, seconds, case.expect, measurement, error)
+    return CaseReport(case.name, in_words(case.task), case.backbone, in_words(case.test), engine, seconds, case.expect, measurement, error)
 
 
 def _last_words(status: int, log: Path) -> str:

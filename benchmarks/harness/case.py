@@ -18,18 +18,19 @@ import torch
 from zoo.backbones import BACKBONES
 from zoo.benchmarks.harness.measurement import measure, peak_memory_mib
 from zoo.benchmarks.harness.report import Measurement, Throughput, Timing
-from zoo.benchmarks.harness.suite import Case
+from zoo.benchmarks.harness.suite import ByHead, Case
 from zoo.compilation.compile import compile
 from zoo.data.dataset import Dataset
 from zoo.engines import ENGINES
 from zoo.errors import InputError, UnknownNameError, ZooError
 from zoo.evaluation.evaluate import evaluate
 from zoo.models.builder import build
+from zoo.models.heads import by_head, named_tasks
 from zoo.models.model import Model
 from zoo.system.files import write_text
 from zoo.system.precision import AskedPrecision
-from zoo.task.contract import get_task
-from zoo.task.recipe import Recipe, replace_settings
+from zoo.task.contract import get_task, recipe
+from zoo.task.metric import Scores
 from zoo.training.train import train
 
 _TIMED_PICTURES = 64  # number of images decoded in advance, so that timing covers several images but no disk access
@@ -38,9 +39,10 @@ _BUDGET_S = 4.0  # seconds of timed calls, for latency and throughput each
 
 def check_case(case: Case) -> None:
     """Raise an `InputError` if a setting of a case is invalid or its engine isn't installed, before any case runs."""
-    task = get_task(case.task, case.options)
     BACKBONES[case.backbone]
-    task.parse_options(case.options)
+    tasks = named_tasks(case.task)
+    for name, options in by_head({name: get_task(task) for name, task in tasks.items()}, case.options).items():
+        get_task(tasks[name], options).parse_options(options)
     make_recipe(case)
     missing = ENGINES[case.engine].missing() if case.engine != "auto" else None
     if missing is not None:
@@ -49,39 +51,48 @@ def check_case(case: Case) -> None:
         raise UnknownNameError("precision", case.precision, get_args(AskedPrecision))
 
 
-def make_recipe(case: Case) -> Recipe:
-    """Return the task's recipe with the settings of the case."""
-    return replace_settings(get_task(case.task).data.recipe(), case.recipe, f"the task {case.task}")
+def make_recipe(case: Case) -> Any:
+    """Return the recipe of the task, or of a model with several heads, with the settings of the case."""
+    return recipe(case.task, **case.recipe)
+
+
+def _opened(case: Case, data: ByHead) -> dict[str, Dataset]:
+    """Open the data of each head."""
+    tasks = named_tasks(case.task)
+    options = by_head({name: get_task(task) for name, task in tasks.items()}, case.options)
+    sources = data if isinstance(data, Mapping) else dict.fromkeys(tasks, data)
+    return {name: get_task(tasks[name], options[name]).open(source) for name, source in sources.items()}
 
 
 def run_case(case: Case, folder: Path) -> Measurement:
     """Build, train, evaluate and time the model of one case. The training run is written to `folder`."""
-    task, recipe = get_task(case.task, case.options), make_recipe(case)
-    test = task.open(case.test)
-    train_seconds = None
-    torch.manual_seed(recipe.seed)  # for the random initialisation of new parameters
+    several, settings, test, train_seconds = not isinstance(case.task, str), make_recipe(case), _opened(case, case.test), None
+    torch.manual_seed(settings.seed)  # for the random initialisation of new parameters
     if case.train is None:
         model = build(case.backbone, task=case.task, weights=case.weights, **case.options)
     else:
-        data = task.open(case.train)
-        fresh = build(case.backbone, task=case.task, classes=data.classes, weights=case.weights, **case.options)
-        run = train(fresh, data=data, recipe=recipe, out=folder / "run")
+        data = _opened(case, case.train)
+        classes = {name: each.classes for name, each in data.items()}
+        fresh = build(case.backbone, task=case.task, classes=classes, weights=case.weights, **case.options)
+        run = train(fresh, data=data if several else next(iter(data.values())), recipe=settings, out=folder / "run")
         model, train_seconds = run.model, run.seconds
     if (case.engine, case.precision) != ("eager", "auto"):
         precision = cast(AskedPrecision, case.precision)
         model = compile(model, case.engine, precision, data=case.calibration, batch_size=case.batch_size)
-    scores = evaluate(model, test)
+    found: Mapping[str, Scores] = evaluate(model, test) if several else {"": evaluate(model, next(iter(test.values())))}
+    scores = {f"{name}/{score}" if name else score: value for name, own in found.items() for score, value in own.scores.items()}
     missing = [name for name in case.expect if name not in scores]
     if missing:
         raise UnknownNameError(f"score in expect of the case {case.name}:", missing[0], scores)
-    latency, throughput = time_model(model, test, case.batch_size)
+    latency, throughput = time_model(model, next(iter(test.values())), case.batch_size)
+    count, seconds = sum(own.n for own in found.values()), sum(own.seconds for own in found.values())
     return Measurement(
-        scores=scores.scores,
-        n=scores.n,
-        skipped=len(scores.skipped),
+        scores=scores,
+        n=count,
+        skipped=sum(len(own.skipped) for own in found.values()),
         train_seconds=train_seconds,
-        eval_seconds=scores.seconds,
-        eval_images_per_second=scores.n / scores.seconds,
+        eval_seconds=seconds,
+        eval_images_per_second=count / seconds,
         latency=latency,
         throughput=throughput,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
@@ -90,18 +101,18 @@ def run_case(case: Case, folder: Path) -> Measurement:
 
 
 def time_model(model: Model, data: Dataset, batch_size: int) -> tuple[Timing, Throughput]:
-    """Measure the latency (one image per call) and throughput of a model on images that are decoded and preprocessed in advance.
+    """Measure the latency (one image per call) and throughput of a model on images that are decoded in advance.
 
-    A timed call covers normalisation, backbone, head and decoding of the predictions. For detection, the time of non-maximum suppression
-    depends on the image, so that several images are used. The precision is fp32, as in `zoo.evaluate`.
+    They are also preprocessed in advance, unless the heads of the model need several passes through the backbone. A timed call covers
+    normalisation, backbone, heads and decoding of the predictions. For detection, the time of non-maximum suppression depends on the image,
+    so that several images are used. The precision is fp32, as in `zoo.evaluate`.
     """
-    preprocess = model.preprocess
-    samples = list(islice(data, max(_TIMED_PICTURES, batch_size)))
-    prepared = [(preprocess(sample.image), sample.image.shape[:2]) for sample in samples]
+    images = [sample.image for sample in islice(data, max(_TIMED_PICTURES, batch_size))]
+    ways = model.passes()
 
     def caller(size: int) -> Callable[[int], object]:
-        groups = [prepared[start : start + size] for start in range(0, len(prepared) - size + 1, size)]
-        batches = [preprocess.collate([pixels for pixels, _ in group], [hw for _, hw in group]).to(model.device) for group in groups]
+        groups = [images[start : start + size] for start in range(0, len(images) - size + 1, size)]
+        batches = [ways[0].preprocess.batch(group).to(model.device) for group in groups] if len(ways) == 1 else groups
 
         def call(number: int) -> object:
             answer = model(batches[number % len(batches)])
@@ -111,7 +122,7 @@ def time_model(model: Model, data: Dataset, batch_size: int) -> tuple[Timing, Th
 
         return call
 
-    size = min(batch_size, len(prepared))
+    size = min(batch_size, len(images))
     model.eval()
     with torch.inference_mode():
         latency = measure(caller(1), budget_s=_BUDGET_S)

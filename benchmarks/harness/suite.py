@@ -11,8 +11,12 @@ from typing import Any
 from zoo.errors import InputError, UnknownNameError
 
 _SUITES = Path(__file__).parents[1] / "suites"
+_BY_HEAD = ("task", "test", "train")
 _TABLES = ("options", "recipe", "expect")
 _SUITE_KEYS = ("description", "case")
+
+
+ByHead = str | Mapping[str, str]  # a value, or for a model with several heads, the value of each head by name
 
 
 @dataclass(frozen=True)
@@ -20,10 +24,10 @@ class Case:
     """Benchmark case: a task and a backbone, optionally trained on one dataset, and evaluated on another."""
 
     name: str  # unique in its suite
-    task: str  # task name, one of `zoo.list_tasks()`
+    task: ByHead  # task name, one of `zoo.list_tasks()`
     backbone: str  # backbone name, one of `zoo.list_backbones()`
-    test: str  # dataset string of the evaluation data, which is also used for timing
-    train: str | None = None  # dataset string of the training data; None to evaluate the weights without training
+    test: ByHead  # dataset string of the evaluation data, which is also used for timing
+    train: ByHead | None = None  # dataset string of the training data; None to evaluate the weights without training
     weights: str | None = None  # initial weights, as in `zoo.build`; None for random weights
     options: Mapping[str, Any] = field(default_factory=dict)  # task options, as in `zoo.build`
     recipe: Mapping[str, Any] = field(default_factory=dict)  # settings of the training recipe by name; the others have the task's defaults
@@ -32,6 +36,11 @@ class Case:
     calibration: str | None = None  # dataset string for the engine's agreement check and int8 calibration; None for built-in images
     batch_size: int = 16  # images per call in the measurement of throughput
     expect: Mapping[str, float] = field(default_factory=dict)  # expected minimum of each score, by name; a lower score is a regression
+
+
+def in_words(values: ByHead) -> str:
+    """Return a value, or the values of several heads as "name=value, name=value"."""
+    return values if isinstance(values, str) else ", ".join(f"{name}={value}" for name, value in values.items())
 
 
 @dataclass(frozen=True)
@@ -106,6 +115,17 @@ def _parse_case(table: Mapping[str, Any], where: str) -> Case:
         if key not in known:
             raise UnknownNameError(f"key in {where}:", key, known)
         _check_value(key, value, where)
+    heads = table["task"] if isinstance(table.get("task"), dict) else None
+    for key in ("test", "train"):
+        value = table.get(key)
+        if value is not None and (heads is not None) != isinstance(value, dict):
+            expected = (
+                f"a table with a dataset for each of the heads {', '.join(heads)}" if heads else "a string, like task"
+            )
+            raise InputError(f"{where}: {key} is {value!r}; expected {expected}")
+        for name in value if isinstance(value, dict) else ():
+            if name not in (heads or ()):
+                raise UnknownNameError(f"head in {key} of {where}:", name, heads or ())
     missing = [key for key in ("name", "task", "backbone", "test") if key not in table]
     if missing:
         raise InputError(f"{where}: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing")
@@ -120,10 +140,10 @@ def _check_value(key: str, value: Any, where: str) -> None:
         right, expected = type(value) is int and value > 0, "a whole number above 0"
     elif key in _TABLES:
         right, expected = isinstance(value, dict), "a table"
+    elif key in _BY_HEAD and isinstance(value, dict):
+        right, expected = bool(value) and all(isinstance(each, str) and each for each in value.values()), "a string for each head"
     else:
         right, expected = isinstance(value, str) and bool(value), "a string"
-        if isinstance(value, dict):
-            expected += ", since a case has one head; measure each head in its own case, or run python -m zoo.benchmarks.shared_trunk"
     if not right:
         raise InputError(f"{where}: {key} is {value!r}; expected {expected}")
     if key == "expect":

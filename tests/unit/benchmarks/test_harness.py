@@ -19,6 +19,7 @@ from zoo.benchmarks.harness import case as case_process
 from zoo.benchmarks.harness.bench import bench, run_in_child
 from zoo.benchmarks.harness.report import Report
 from zoo.benchmarks.harness.suite import Case
+from zoo.errors import UnknownNameError
 
 ONE = Case("digits", "classification", "resnet20", "demo:digits", expect={"top1": 0.97})
 
@@ -95,3 +96,18 @@ def test_the_seed_of_the_recipe_sets_the_initial_parameters(tmp_path: Path, monk
             )
     assert torch.equal(built[0], built[1])
     assert not torch.equal(built[0], built[2])
+
+
+def test_a_case_with_several_heads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(case_process, "_BUDGET_S", 0.01)
+    data = {"digit": "demo:digits?limit=40", "again": "demo:digits?limit=30"}
+    tasks = dict.fromkeys(data, "classification")
+    case = Case(
+        "two", tasks, "resnet20", data, train=data, options={"image_size": 32}, recipe={"epochs": 1, "min_samples": 1}, batch_size=4
+    )
+    case_process.check_case(case)
+    found = case_process.run_case(case, tmp_path)
+    assert {"digit/top1", "again/top1"} <= {*found.scores}
+    assert (found.n, found.throughput.batch_size) == (70, 4)
+    with pytest.raises(UnknownNameError, match="unknown option of the heads digit, again: 'drop_out'"):
+        case_process.check_case(replace(case, options={"drop_out": 0.1}))

@@ -39,7 +39,15 @@ def test_a_suite_is_read_from_a_file(tmp_path: Path) -> None:
         ('[[case]]\nname = "a"', r"case 1 \(a\): task, backbone, test are missing"),
         ('[[case]]\nname = "a"\ntask = "face"\nbackbone = "b"', r"case 1 \(a\): test is missing"),
         (CASE + "weights = 3", r"case 1 \(a\): weights is 3; expected a string"),
-        (CASE.replace('"classification"', '{ kinds = "classification" }'), r"task is \{.*\}; expected a string, since a case has one head"),
+        (
+            CASE.replace('"classification"', '{ a = "classification" }'),
+            r"test is '.*'; expected a table with .* each of the heads a",
+        ),
+        (CASE.replace('"classification"', "{ a = 3 }"), r"task is \{'a': 3\}; expected a string for each head"),
+        (
+            CASE.replace('test = "demo:digits"', 'test = { a = "demo:digits" }'),
+            r"test is \{.*\}; expected a string, like task",
+        ),
         ('[[case]]\nname = ""', r"case 1 \(\): name is ''; expected a string"),
         (CASE + "batch_size = 0", r"case 1 \(a\): batch_size is 0; expected a whole number above 0"),
         (CASE + "batch_size = true", r"batch_size is True; expected a whole number above 0"),
@@ -110,7 +118,7 @@ def test_the_engine_of_a_suite_can_be_another(tmp_path: Path, monkeypatch: pytes
 
     def child(case: Case) -> CaseReport:
         run.append((case.engine, case.precision))
-        return CaseReport(case.name, case.task, case.backbone, case.test, f"{case.engine}, {case.precision}", 1.0, error="not run")
+        return CaseReport(case.name, "classification", case.backbone, "demo:digits", f"{case.engine}, {case.precision}", 1.0, error="not run")
 
     monkeypatch.setattr(harness, "run_in_child", child)
     path = write_suite(tmp_path, CASE + 'engine = "inductor"')
