@@ -118,7 +118,8 @@ def test_the_engine_of_a_suite_can_be_another(tmp_path: Path, monkeypatch: pytes
 
     def child(case: Case) -> CaseReport:
         run.append((case.engine, case.precision))
-        return CaseReport(case.name, "classification", case.backbone, "demo:digits", f"{case.engine}, {case.precision}", 1.0, error="not run")
+        engine = f"{case.engine}, {case.precision}"
+        return CaseReport(case.name, "classification", case.backbone, "demo:digits", engine, 1.0, error="not run")
 
     monkeypatch.setattr(harness, "run_in_child", child)
     path = write_suite(tmp_path, CASE + 'engine = "inductor"')
