@@ -13,6 +13,7 @@ import pytest
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.remote.command import Command
+from selenium.webdriver.support.wait import WebDriverWait
 
 PHONE, DESKTOP = 390, 1280  # CSS pixels wide
 _FLAGS = (
@@ -53,6 +54,7 @@ def view(opened: Chrome, page: Path, width: int, scheme: Literal["light", "dark"
     opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
     opened.get(page.as_uri())
+    WebDriverWait(opened, 60).until(lambda driver: driver.execute_script("return document.readyState") == "complete")
 
 
 def requests(opened: Chrome) -> list[str]:

@@ -119,9 +119,7 @@ def _parse_case(table: Mapping[str, Any], where: str) -> Case:
     for key in ("test", "train"):
         value = table.get(key)
         if value is not None and (heads is not None) != isinstance(value, dict):
-            expected = (
-                f"a table with a dataset for each of the heads {', '.join(heads)}" if heads else "a string, like task"
-            )
+            expected = f"a table with a dataset for each of the heads {', '.join(heads)}" if heads else "a string, like task"
             raise InputError(f"{where}: {key} is {value!r}; expected {expected}")
         for name in value if isinstance(value, dict) else ():
             if name not in (heads or ()):

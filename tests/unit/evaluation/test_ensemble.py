@@ -256,7 +256,7 @@ def test_models_that_know_other_classes() -> None:
 
 def test_a_task_without_a_way_to_combine_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = replace(get_task("classification"), answers=Plain())
-    monkeypatch.setattr("zoo.models.model.get_task", lambda name, options: plain)
+    monkeypatch.setattr("zoo.models.config.get_task", lambda name, options: plain)
     assert evaluate(model(), data(), replicates=0).n == 12
     for models, tta in (([model(), model(1)], ()), ([model()], ("flip",))):
         with pytest.raises(InputError, match="the task classification can't combine predictions; evaluate one model at a time"):

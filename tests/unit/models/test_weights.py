@@ -187,7 +187,8 @@ def test_truncated_files(tmp_path: Path, donor: Model, suffix: str, keep: float)
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * keep)])
     with pytest.raises(
-        WeightsError, match=rf"weights .*w\{suffix}: the file (is not a readable safetensors file|can't be read with weights_only=True)"
+        WeightsError,
+        match=rf"weights .*w\{suffix}: the file (is empty|is not a readable|can't be read)",
     ):
         read_state(path)
 
