@@ -45,5 +45,5 @@ nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(torch|numpy|np|PIL|rich|collections|os|pathlib|typing|types)\..*"),
     (r"py:.*", r"Any|NDArray|PILImage|Path|Tensor|Status|tuple\[(str|int)"),
-    (r"py:.*", r"zoo\.registry\.[A-Z]|.*\b(Precision|Scheduling|Supply|Measurement)"),  # type variables, aliases and private types
+    (r"py:.*", r"zoo\.registry\.[A-Z]|.*\b(Precision|Scheduling|Supply|Measurement|Adapters)"),  # type variables, aliases and private types
 ]
