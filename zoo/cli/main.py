@@ -13,7 +13,7 @@ from zoo.cli.context import one_voice
 from zoo.cli.group import Command
 from zoo.errors import ImageError, InputError, ZooError
 from zoo.system.console import print_anything
-from zoo.system.threads import wait_passively
+from zoo.system.threads import wait_briefly
 
 COMMANDS: dict[str, Command] = {
     "train": Command("fine-tune a model on your images", "zoo.cli.train:run", "zoo.cli.train:flags_of"),
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: command-line arguments after `zoo`; None for those of this process.
     """
-    wait_passively()
+    wait_briefly()
     print_anything()
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))

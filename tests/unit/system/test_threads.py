@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from zoo.system import threads
-from zoo.system.threads import Threads, wait_passively
+from zoo.system.threads import Threads, wait_briefly
 
 
 class Machine:
@@ -145,21 +145,21 @@ def test_the_smallest_quota_of_all_control_groups(tmp_path: Path, files: dict[st
 # -- waiting -----------------------------------------------------------------------------------------------------------
 
 
-def test_threads_wait_passively_unless_the_user_has_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_wait_briefly_unless_the_user_has_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
         monkeypatch.delenv(name, raising=False)
     with monkeypatch.context() as chosen:
-        chosen.setenv("GOMP_SPINCOUNT", "1000")
-        wait_passively()
-        assert "OMP_WAIT_POLICY" not in os.environ
-    wait_passively()
-    assert os.environ["OMP_WAIT_POLICY"] == "passive"
-    monkeypatch.delenv("OMP_WAIT_POLICY")
+        chosen.setenv("OMP_WAIT_POLICY", "active")
+        wait_briefly()
+        assert "GOMP_SPINCOUNT" not in os.environ
+    wait_briefly()
+    assert os.environ["GOMP_SPINCOUNT"] == "10000"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
 
 
 @pytest.mark.parametrize("start", ["import zoo.benchmarks", "from zoo.cli.main import main; main(['--version'])"])
-def test_the_policy_is_chosen_before_torch_is_imported(start: str) -> None:
-    code = f"import os, sys; {start}; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+def test_how_threads_wait_is_set_before_torch_is_imported(start: str) -> None:
+    code = f"import os, sys; {start}; print(os.environ['GOMP_SPINCOUNT'], 'torch' in sys.modules)"
+    environment = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "passive False"
+    assert done.stdout.splitlines()[-1] == "10000 False"
