@@ -92,6 +92,12 @@ def place(model: nn.Module, device: torch.device) -> None:
     model.to(memory_format=torch.channels_last)
 
 
+def memory_format(model: nn.Module) -> torch.memory_format:
+    """Return the format of a model's parameters. Outputs in the two formats differ by rounding errors."""
+    plain = all(parameter.is_contiguous() for parameter in model.parameters())
+    return torch.contiguous_format if plain else torch.channels_last
+
+
 def pick_workers(workers: int | None, samples: int) -> int:
     """Return the number of loader processes: the requested one if it isn't None.
 

@@ -18,7 +18,7 @@ from zoo.models.archive import save
 from zoo.models.joint import split
 from zoo.models.model import Model
 from zoo.system.disk import storing, tensor_bytes
-from zoo.system.hardware import pick_device
+from zoo.system.hardware import memory_format, pick_device
 from zoo.system.processes import Processes, bound
 from zoo.system.progress import Progress
 from zoo.system.threads import THREADS
@@ -127,7 +127,7 @@ def train(
     quiet = progress is None or not processes.first
     progress = Progress(enabled=False) if progress is None or quiet else progress
     track = check_trackers(track)
-    start = time.perf_counter()
+    start, layout = time.perf_counter(), memory_format(model)
     with bound(), RunFolder(Path(out), processes.first, checkpoint_minutes) as folder:
         with contextlib.ExitStack() as stack:
             with processes.together():
@@ -160,6 +160,7 @@ def train(
             write_training_report(folder.path, lambda name: _page(name, inputs, loop, chosen, scores, skipped, alone), progress)
         processes.wait()
     whole = scores if scores is None or model.is_joint else next(iter(scores.values()))
+    model.to(memory_format=layout)  # heads that weren't trained answer as before, to the last bit
     return Run(model, folder.path, loop.history, whole, skipped, loop.not_finite, time.perf_counter() - start, alone)
 
 
