@@ -232,7 +232,8 @@ def test_what_a_judge_of_a_detector_sees_resembles_eager(engine: str, tmp_path: 
     assert min(seen) > 0.9
 
 
-@pytest.mark.parametrize("engine", [*INSTALLED, "eager"])
+# inductor compiles the same networks head by head in the test above, and takes minutes
+@pytest.mark.parametrize("engine", [*(name for name in INSTALLED if name != "inductor"), "eager"])
 def test_every_engine_computes_models_with_several_heads(engine: str, tmp_path: Path) -> None:
     for number in range(2):
         write_picture(tmp_path / "pictures" / f"{number}.png", np.random.default_rng(number).integers(0, 256, (64, 80, 3), dtype=np.uint8))
@@ -240,5 +241,4 @@ def test_every_engine_computes_models_with_several_heads(engine: str, tmp_path: 
     fast = zoo.compile(model, engine, "fp32", data=tmp_path / "pictures")
     assert all(agreement.relative_error < 1e-4 for agreement in fast.making.agreement.values())
     check_same_heads(model(photos()), fast(photos()))
-    if engine != "inductor":  # it writes the same files as eager
-        check_same_heads(model(photos()), zoo.load(zoo.save(fast, tmp_path / "saved"))(photos()))
+    check_same_heads(model(photos()), zoo.load(zoo.save(fast, tmp_path / "saved"))(photos()))
