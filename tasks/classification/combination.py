@@ -18,15 +18,8 @@ _STEPS = 10_000  # maximum number of EM steps
 Logits = NDArray[np.float32]
 
 
-class ProbabilityCombination(Combination):
-    """Combination of classifiers by soft, hard or weighted voting.
-
-    The votes "soft" and "weighted" return logits, which are logarithms of probabilities. The vote "hard" returns only a class, so that
-    top5, ece and auc, which need probabilities, are None. If several classes have the most votes, the one with the highest mean probability
-    is returned. Views of one image are always combined by the mean of their probabilities.
-    """
-
-    votes: ClassVar[tuple[str, ...]] = ("soft", "hard", "weighted")
+class LogitsCombination(Combination):
+    """Base class of the combinations of logits [K], one per class."""
 
     def recounted(self, answer: Logits, new_index: Sequence[int]) -> Logits:
         """Reorder the logits [K] to the class indices of the ensemble."""
@@ -37,6 +30,17 @@ class ProbabilityCombination(Combination):
     def mirrored(self, answer: Logits, size_hw: tuple[int, int]) -> Logits:
         """Return the logits unchanged, because they don't depend on positions in the image."""
         return answer
+
+
+class ProbabilityCombination(LogitsCombination):
+    """Combination of classifiers by soft, hard or weighted voting.
+
+    The votes "soft" and "weighted" return logits, which are logarithms of probabilities. The vote "hard" returns only a class, so that
+    top5, ece and auc, which need probabilities, are None. If several classes have the most votes, the one with the highest mean probability
+    is returned. Views of one image are always combined by the mean of their probabilities.
+    """
+
+    votes: ClassVar[tuple[str, ...]] = ("soft", "hard", "weighted")
 
     def views(self, answers: Sequence[Logits]) -> Logits:
         """Combine the logits of several views; return the logarithm of the mean probabilities, [K]."""

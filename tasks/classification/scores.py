@@ -67,7 +67,8 @@ def _sums(weights: Floats, groups: NDArray[np.int64], count: int, values: Floats
     return np.asarray(weights @ csr_array((data, (np.arange(rows), groups)), shape=(rows, count)))
 
 
-def _ratio(over: Floats, under: Floats) -> Floats:
+def ratio(over: Floats, under: Floats) -> Floats:
+    """Return over / under, elementwise; 0 where `under` is 0."""
     return np.divide(over, under, out=np.zeros_like(over), where=under > 0)
 
 
@@ -78,9 +79,9 @@ def class_scores(answers: Answers, weights: Floats) -> dict[str, Floats]:
     hits = _sums(weights, answers.labels, classes, right)
     support, answered = _sums(weights, answers.labels, classes), _sums(weights, answers.answered, classes)
     return {
-        "precision": _ratio(hits, answered),
-        "recall": _ratio(hits, support),
-        "f1": _ratio(2 * hits, support + answered),
+        "precision": ratio(hits, answered),
+        "recall": ratio(hits, support),
+        "f1": ratio(2 * hits, support + answered),
         "n": support,
         "answered": answered,
     }

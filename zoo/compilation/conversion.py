@@ -1,10 +1,10 @@
 """Conversion of a model's networks for an engine, at first use or from the cache.
 
-A pass through the backbone has one graph for images of its own size, and one graph for images of any other size. That of a detector has
-only the latter, since its images vary in size. A graph for any size contains only those branches of the code that were executed at the size
-of the export. torch.export guards the branches, other formats don't. Therefore, the graph is tested in float32 at other sizes. If its
-outputs differ from those of the original model, images of other sizes run in eager. Engines that run modules without conversion recompile
-when a branch changes, and need no test.
+A pass through the backbone has one graph for the image size of the model, and one graph for all other sizes. That of a detector has only
+the latter, since its images vary in size. A graph for any size contains only those branches of the code that were executed at the size of
+the export. torch.export guards the branches, other formats don't. Therefore, the graph is tested in float32 at other sizes. If its outputs
+differ from those of the original model, images of other sizes run in eager. Engines that run modules without conversion recompile when a
+branch changes, and need no test.
 """
 
 from __future__ import annotations

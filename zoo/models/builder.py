@@ -106,7 +106,7 @@ def build(
             file or folder.
         freeze: layers to freeze: "none", "trunk", "stages=N", "norm", or two of these values joined by a comma; see `zoo.freeze`.
         adapters: whether to freeze the backbone and fit it to each head, or to some of several heads, with residual adapters (Rebuffi et
-            al. 2017, arXiv 1705.08045): 1×1 convolutions after those of the backbone. A head with adapters needs a pass of its own.
+            al. 2017, arXiv 1705.08045): 1×1 convolutions after those of the backbone. A head with adapters needs a separate pass.
         passes: maximum number of passes through the backbone that an image may need; None for any number. Heads with the same
             preprocessing share a pass.
         pretrained: whether to load the default weights; equivalent to `weights="default"`, for compatibility with timm.

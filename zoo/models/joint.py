@@ -1,4 +1,4 @@
-"""Add heads to a model, remove them, and take one out as a model of its own."""
+"""Add heads to a model, remove them, and split one off as a separate model."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def remove_task(model: Model, name: str) -> Model:
 
 
 def split(model: Model, name: str) -> Model:
-    """Return one head of a model, with a copy of the backbone, as a model of its own. It has the same predictions.
+    """Return one head of a model, with a copy of the backbone, as a separate model with the same predictions.
 
     Args:
         model: the model, which isn't changed.

@@ -39,7 +39,7 @@ class Memorizing:
             names = [name for name, head in model.heads.items() if isinstance(head, RememberingHead)]
             raise InputError(
                 f"the head {', '.join(names)} stores features instead of being trained, which isn't possible together with other heads; "
-                "train it as a model of its own, or build it with another classifier"
+                "train it as a separate model, or build it with another classifier"
             )
         self.precision = pick_inference_precision("auto")  # inference later uses the same precision
         if recipe.freeze is not None:

@@ -9,28 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_expit, logsumexp
 
-from zoo.task.combination import Combination
-
-Logits = NDArray[np.float32]
+from zoo.tasks.classification.combination import Logits, LogitsCombination
 
 
-class MeanCombination(Combination):
+class MeanCombination(LogitsCombination):
     """Combination of multi-label classifiers by the mean probability of each class, returned as logits [K].
 
     A majority vote would leave no probabilities, on which the average precision depends, so the only vote is "soft".
     """
 
     votes: ClassVar[tuple[str, ...]] = ("soft",)
-
-    def recounted(self, answer: Logits, new_index: Sequence[int]) -> Logits:
-        """Reorder the logits [K] to the class indices of the ensemble."""
-        moved = np.empty_like(answer)
-        moved[list(new_index)] = answer
-        return moved
-
-    def mirrored(self, answer: Logits, size_hw: tuple[int, int]) -> Logits:
-        """Return the logits unchanged, because they don't depend on positions in the image."""
-        return answer
 
     def views(self, answers: Sequence[Logits]) -> Logits:
         """Return the logits of the mean probabilities over several views."""

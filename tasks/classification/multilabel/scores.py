@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.special import expit
 
-from zoo.tasks.classification.scores import Floats
+from zoo.tasks.classification.scores import Floats, ratio
 
 _AP_STEPS = 400_000_000  # maximum of images × classes × replicates for which the average precision gets a confidence interval
 
@@ -53,10 +53,6 @@ class Decisions:
         return np.asarray(self.known & (self.predicted != self.present))
 
 
-def _ratio(over: Floats, under: Floats) -> Floats:
-    return np.divide(over, under, out=np.zeros_like(over), where=under > 0)
-
-
 def class_scores(found: Decisions, weights: Floats) -> dict[str, Floats]:
     """Return precision, recall, F1 and the counts of each class, [R, K] each, for weights [R, N].
 
@@ -67,9 +63,9 @@ def class_scores(found: Decisions, weights: Floats) -> dict[str, Floats]:
         for part in (found.present & found.predicted, found.present, found.known & found.predicted, found.known)
     )
     return {
-        "precision": _ratio(hits, predicted),
-        "recall": _ratio(hits, present),
-        "f1": _ratio(2 * hits, present + predicted),
+        "precision": ratio(hits, predicted),
+        "recall": ratio(hits, present),
+        "f1": ratio(2 * hits, present + predicted),
         "hits": hits,
         "n": present,
         "predicted": predicted,
@@ -86,11 +82,11 @@ def scores(found: Decisions, weights: Floats, per_class: dict[str, Floats]) -> d
     hits, present, predicted = (per_class[name].sum(1) for name in ("hits", "n", "predicted"))
     scored = per_class["known"] > 0
     result = {
-        "f1_micro": _ratio(2 * hits, present + predicted),
+        "f1_micro": ratio(2 * hits, present + predicted),
         "f1_macro": _mean(per_class["f1"], scored),
-        "precision_micro": _ratio(hits, predicted),
+        "precision_micro": ratio(hits, predicted),
         "precision_macro": _mean(per_class["precision"], scored),
-        "recall_micro": _ratio(hits, present),
+        "recall_micro": ratio(hits, present),
         "recall_macro": _mean(per_class["recall"], scored),
     }
     some, right = found.known.any(1), ~found.wrong.any(1)
@@ -143,7 +139,7 @@ def _average_precision(score: Floats, positive: NDArray[np.bool_], weights: Floa
     shape = (len(ends), len(order))
     everyone = csr_array((np.ones(len(used)), used, starts), shape=shape) @ weights
     good = csr_array((positive[used].astype(np.float64), used, starts), shape=shape) @ weights
-    precision = _ratio(np.cumsum(good, axis=0), np.cumsum(everyone, axis=0))
+    precision = ratio(np.cumsum(good, axis=0), np.cumsum(everyone, axis=0))
     total = good.sum(0)
     return np.asarray(np.divide((good * precision).sum(0), total, out=undefined, where=total > 0))
 
