@@ -6,9 +6,11 @@ import os
 import signal
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
@@ -17,9 +19,11 @@ from zoo.data.dataset import Dataset, Record
 from zoo.models.builder import build
 from zoo.models.model import Model
 from zoo.system.progress import Progress
+from zoo.system.signals import Interrupted
 from zoo.task.contract import recipe
 from zoo.task.joint import JointRecipe
 from zoo.tasks.classification.options import ClassificationRecipe
+from zoo.training.train import train
 
 RECIPE = ClassificationRecipe(epochs=2, batch_size=4, lr=1e-3, precision="fp32", workers=0, crop_scale=0.6)
 
@@ -102,3 +106,10 @@ def joint_recipe(model: Model, **settings: Any) -> JointRecipe:
     found = recipe(model.task, **{**usual, **settings})
     assert isinstance(found, JointRecipe)
     return found
+
+
+def begun(out: Path) -> Path:
+    """Start a run, interrupt it after its first batch, and return its folder, which has a checkpoint."""
+    with pytest.raises(Interrupted):
+        train(fresh(), coloured(), None, RECIPE, out, progress=StopAt(1))
+    return out
