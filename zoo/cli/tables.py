@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import indent
 from typing import Any
 
 from rich.console import Console
@@ -109,7 +110,13 @@ def _words(name: str, value: Any) -> str:
     if name == "flops":
         return f"{value / 1e9:.2f} G (a multiply-add counts as two)"
     if isinstance(value, Mapping):
-        return "\n".join(f"{key}: {_words('', entry)}" for key, entry in value.items()) or "–"
+        return "\n".join(f"{key}:{_nested(entry)}" for key, entry in value.items()) or "–"
     if isinstance(value, list | tuple):
         return ", ".join(str(entry) for entry in value[:12]) + (f", … ({len(value)} in all)" if len(value) > 12 else "") or "–"
     return "–" if value is None else str(value)
+
+
+def _nested(value: Any) -> str:
+    """Return a value in words, on the line of its name, or below it and indented if it has several lines."""
+    words = _words("", value)
+    return f"\n{indent(words, '  ')}" if "\n" in words else f" {words}"
