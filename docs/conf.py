@@ -44,6 +44,6 @@ autoclass_content = "both"
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(torch|numpy|np|PIL|rich|collections|os|pathlib|typing|types)\..*"),
-    (r"py:.*", r"Any|NDArray|PILImage|Path|Tensor|Status|tuple\[(str|int)"),
+    (r"py:.*", r"Any|NDArray|PILImage|Path|Tensor|Status|(tuple|Mapping|Literal)\[.*"),
     (r"py:.*", r"zoo\.registry\.[A-Z]|.*\b(Precision|Scheduling|Supply|Measurement|Adapters)"),  # type variables, aliases and private types
 ]
