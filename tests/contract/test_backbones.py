@@ -50,8 +50,19 @@ def check_levels(backbone: Backbone, features: Features, size: int) -> list[str]
     return faults
 
 
-def without_gradient(backbone: nn.Module) -> list[str]:
-    return [name for name, parameter in backbone.named_parameters() if parameter.requires_grad and parameter.grad is None]
+def without_gradient(backbone: nn.Module, output: torch.Tensor) -> list[str]:
+    """Return the names of the parameters that no gradient of the output reaches.
+
+    The graph is followed instead of computing gradients, which takes ten times as long.
+    """
+    reached, seen, waiting = set(), {None}, [output.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node not in seen:
+            seen.add(node)
+            reached.add(id(getattr(node, "variable", None)))
+            waiting += [following for following, _ in node.next_functions]  # type: ignore[union-attr]
+    return [name for name, parameter in backbone.named_parameters() if parameter.requires_grad and id(parameter) not in reached]
 
 
 def small_size(name: str) -> int:
@@ -68,8 +79,7 @@ def test_every_backbone_keeps_the_contract(name: str) -> None:
         images = torch.empty(2, 3, size, size)
     features = backbone(images)
     assert check_levels(backbone, features, size) == []
-    features[backbone.levels[-1].name].sum().backward()
-    assert without_gradient(backbone) == []
+    assert without_gradient(backbone, features[backbone.levels[-1].name]) == []
     assert BACKBONES[name].levels == backbone.levels
     stages = backbone.stages()
     assert len(stages) == len(backbone.levels) + 1
@@ -99,7 +109,7 @@ def test_a_trunk_that_does_not_pad_says_what_it_needs(name: str) -> None:
     """The declared field is the smallest image side, and the sizes of the levels are exact for every image size."""
     backbone = BACKBONES[name].create().eval().to("meta")
     least = backbone.levels[-1].field
-    for size in range(least, least + 70):
+    for size in range(least, least + 32):  # one period of the largest stride
         assert check_levels(backbone, backbone(torch.empty(1, 3, size, size, device="meta")), size) == []
     with pytest.raises(RuntimeError):
         backbone(torch.empty(1, 3, least - 1, least - 1, device="meta"))

@@ -75,8 +75,10 @@ def test_unseen_people_are_told_apart_after_a_short_training(zoo_json: Any, shar
     assert result["scores"]["rank1"] > 0.5
 
 
-@pytest.mark.parametrize("loss", ["arcface", "cosface", "triplet"])
-def test_the_quick_recipe_of_every_face_loss_tells_unseen_people_apart(zoo_json: Any, shared_data: Path, tmp_path: Path, loss: str) -> None:
+@pytest.mark.parametrize("loss", ["cosface", "triplet"])  # arcface is the default, trained above
+def test_the_quick_recipe_of_the_other_face_losses_tells_unseen_people_apart(
+    zoo_json: Any, shared_data: Path, tmp_path: Path, loss: str
+) -> None:
     people = f"identities:{shared_data / 'orl'}"
     zoo_json(
         "train", "--task", "face", "--backbone", "test_resnet", "--data", f"{people}?split=train", "--loss", loss,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 import torch
 
 from zoo.benchmarks import busy_machine
-from zoo.benchmarks.busy_machine import Row, busy, main, measure, seconds_of
+from zoo.benchmarks.busy_machine import Row, busy, main, measure, seconds_of, works
 
 
 def test_busy_processes_compute_and_end() -> None:
@@ -39,15 +40,24 @@ def test_short_work_is_repeated_and_a_training_runs_once(monkeypatch: pytest.Mon
     assert len(calls) == 1
 
 
-@pytest.mark.slow
 def test_every_kind_of_work_is_measured_in_every_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
     monkeypatch.setattr(busy_machine, "_LEAST_S", 0.01)
-    rows = measure(("classification", "training"), 1, 30)
-    assert [row.name for row in rows] == ["classification", "training"]
+    monkeypatch.setattr(busy_machine, "works", lambda scratch, pictures: dict.fromkeys("abc", lambda: lambda: asked.append(pictures)))
+    rows = measure("ac", 1, 30)
+    assert [row.name for row in rows] == ["a", "c"]
     for row in rows:
         for side in (row.adaptive_s, row.constant_s):
             assert {count: len(times) for count, times in side.items()} == {0: 1, 1: 1, 2: 1}
             assert all(seconds > 0 for times in side.values() for seconds in times)
+    assert set(asked) == {30}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["classification", "detection", "training"])
+def test_the_work_is_real(name: str, tmp_path: Path) -> None:
+    work = works(tmp_path, 4)[name]()
+    assert seconds_of(work, 1, once=True) > 0.001
 
 
 @pytest.mark.parametrize(("beside_one", "status"), [(0.29, 0), (0.31, 1)])

@@ -100,7 +100,7 @@ def test_the_command_prints_a_table_or_one_object(
 ) -> None:
     monkeypatch.setattr("zoo.benchmarks.engine_profile.peaks", lambda: {"fp32": 1e11, "bf16": None, "int8": None})
     photos = write_photos(tmp_path / "photos")
-    words = ["--backbone", "resnet18", "--side", "32", "--batch-size", "2", "--rounds", "2", "--precision", "fp32", "--photos", str(photos)]
+    words = ["--backbone", "resnet8", "--side", "32", "--batch-size", "2", "--rounds", "2", "--precision", "fp32", "--photos", str(photos)]
     assert main([*words, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["peaks"]["fp32"] == 1e11

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from tests.pictures import write_picture
+from zoo import Model
 from zoo.benchmarks import face_pipeline
 from zoo.benchmarks.face_pipeline import Answer, Comparison, PhotoCost, compare, main
-from zoo.engines import ENGINES
 from zoo.images import decoding
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -35,13 +35,16 @@ def test_both_sides_answer_alike(shared_data: Path) -> None:
     assert min(group.theirs_ms, group.ours_ms) > 0
 
 
-@pytest.mark.skipif(ENGINES["openvino"].missing() is not None, reason="openvino is not installed")
-def test_an_engine_embeds_the_same_faces(shared_data: Path) -> None:
-    image = decoding.read(shared_data / "portraits" / "multiface.jpg")
-    (group,) = compare([("group", np.asarray(cv2.resize(image, (600, 315), interpolation=cv2.INTER_AREA), np.uint8))], 1, "openvino").photos
-    assert group.faces == 6
-    assert 0 <= group.boxes < 0.01
-    assert 0 < group.embeddings < 1e-3
+def test_the_model_is_compiled_for_another_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str, str]] = []
+
+    def compiled(model: Model, engine: str, precision: str) -> Model:
+        asked.append((model.config.backbone, engine, precision))
+        return model
+
+    monkeypatch.setattr(face_pipeline, "compile", compiled)
+    (empty,) = compare([("empty", np.zeros((170, 180, 3), np.uint8))], 1, "openvino").photos
+    assert (empty.faces, asked) == (0, [("inception_resnet_v1", "openvino", "fp32")])
 
 
 def test_the_sides_take_turns_and_medians_count(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from zoo.curation.check import KINDS
 from zoo.errors import InputError
 from zoo.task.contract import get_task
 
-_COUNT = int(os.environ.get("ZOO_MUTATIONS", "300"))  # damaged files per reader; before a release: ZOO_MUTATIONS=10000 (two minutes)
+_COUNT = int(os.environ.get("ZOO_MUTATIONS", "150"))  # damaged files per reader; before a release: ZOO_MUTATIONS=10000 (two minutes)
 _LIMIT_S = 1.0
 _LIMIT_MIB = 64.0  # in addition to the memory after opening the intact file; over all damaged files together, so that leaks count, too
 

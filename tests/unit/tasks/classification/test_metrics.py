@@ -152,13 +152,13 @@ def test_what_cannot_be_scored_is_named(logits: list[float], label: int | None, 
 
 @pytest.mark.slow
 def test_intervals_cover_the_truth() -> None:
-    """Answers that are right with a known probability: the 95 % interval contains it in 93–97 % of 1,000 runs."""
+    """Answers that are right with a known probability: the 95 % interval contains it in 93–97 % of 400 runs."""
     rng = np.random.default_rng(0)
     covered = 0
-    for _ in range(1_000):
+    for _ in range(400):
         right = rng.random(300) < 0.8
         values = np.concatenate([counts @ right / 300 for counts in draws(300, 1_000, int(rng.integers(2**31)))])
         bounds = interval(values, float(right.mean()))
         assert bounds is not None
         covered += bounds[0] <= 0.8 <= bounds[1]
-    assert 930 <= covered <= 970
+    assert 372 <= covered <= 388
