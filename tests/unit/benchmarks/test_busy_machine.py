@@ -56,7 +56,7 @@ def test_every_kind_of_work_is_measured_in_every_state(monkeypatch: pytest.Monke
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["classification", "detection", "training"])
 def test_the_work_is_real(name: str, tmp_path: Path) -> None:
-    work = works(tmp_path, 4)[name]()
+    work = works(tmp_path, 30)[name]()
     assert seconds_of(work, 1, once=True) > 0.001
 
 
