@@ -5,6 +5,9 @@ READY := .venv/.installed
 # one process more than cores, because some tests wait for processes that they start
 TESTS := -n $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 3 ? n + 1 : 4))) --dist loadfile --no-loadscope-reorder
 
+# tests start many processes, each of which would compile all modules without the files that this variable forbids
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help bench test test-quick check format docs wheel
 .DEFAULT_GOAL := help
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import importlib.util
 import os
 from collections.abc import Iterator
@@ -65,6 +66,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the files that take long first."""
     places = {f"tests/{file}.py": place for place, file in enumerate(_LONG)}
     items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
+
+
+def pytest_collection_finish() -> None:
+    """Exclude the modules and the tests, millions of objects, from every later garbage collection."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -60,6 +60,11 @@ def test_the_work_is_real(name: str, tmp_path: Path) -> None:
     assert seconds_of(work, 1, once=True) > 0.001
 
 
+def test_times_on_a_quiet_machine_are_compared_with_their_neighbours() -> None:
+    row = Row("classification", {0: [1.0, 5.0, 2.0], 1: [2.0], 2: []}, {0: [1.0, 4.0, 4.0], 1: [], 2: []})
+    assert (row.quiet_ratio, row.ratio) == (1.0, 1.0)
+
+
 @pytest.mark.parametrize(("beside_one", "status"), [(0.29, 0), (0.31, 1)])
 def test_the_exit_status_depends_on_the_ratio(
     beside_one: float, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
