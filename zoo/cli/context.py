@@ -10,6 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.cli.heads import calibration_data
 from zoo.errors import InputError, ZooError
 
 if TYPE_CHECKING:
@@ -30,11 +31,20 @@ def task_flags(words: list[str]) -> TaskFlags:
 
     The task is that of --task, or else that of the first saved model among the arguments (unless --backbone is set), or else
     classification. A saved model with several heads has the flags of all their tasks.
+
+    Raises:
+        UnknownNameError: the task is unknown.
+        InputError: --task has the form NAME=TASK, which only `zoo train` takes.
     """
     from zoo.cli.flags import joined
     from zoo.task.flags import flags_of
 
     name = value_of("--task", words)
+    if name is not None and "=" in name:
+        raise InputError(
+            f"--task is {name!r}, but only zoo train builds models with named heads; pass the folder of a saved model, which zoo train or "
+            "zoo.save writes, or the name of a single task"
+        )
     if name is None and value_of("--backbone", words) is None:
         for word in words:
             if any((Path(word) / part).is_file() for part in ("model.json", "model/model.json")):
@@ -122,7 +132,7 @@ def saved_or_built(saved: Path | None, flags: Any, progress: Progress) -> Model:
 def compiled(model: Model, flags: EngineFlags, run: RunFlags, batch_size: int | None, progress: Progress) -> tuple[Model, Precision]:
     """Compile the model if --engine or --precision requires it, and return it with the precision in which to run it."""
     if flags.engine == "eager" and flags.precision != "int8":
-        if flags.calibration is not None:
+        if flags.calibration:
             raise InputError("--calibration requires --engine, which is not set")
         return model, flags.precision
     if flags.precision == "fp16":
@@ -136,8 +146,9 @@ def compiled(model: Model, flags: EngineFlags, run: RunFlags, batch_size: int | 
         raise InputError(
             f"the model is already exported (engine {model.making.engine}, {model.precision}); it can't be combined with --engine"
         )
+    data = calibration_data(flags.calibration, [*model.config.heads])
     fast = compile(
-        model, flags.engine, flags.precision, data=flags.calibration, on_error=run.on_error, batch_size=batch_size,
+        model, flags.engine, flags.precision, data=data, on_error=run.on_error, batch_size=batch_size,
         tune_seconds=flags.tune_seconds, say=progress.say, progress=progress,
     )  # fmt: skip
     return fast, "auto"

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from zoo.cli.context import print_json, progress_of, saved_or_built, task_flags
-from zoo.cli.flags import combine
+from zoo.cli.flags import Calibration, combine
+from zoo.cli.heads import calibration_data
 from zoo.errors import InputError
 
 
@@ -27,9 +28,7 @@ class ExportFlags:
     precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
     """Numeric precision of matrix multiplications; auto means bf16 if the processor and the engine support it, otherwise fp32. int8
     requires --calibration."""
-    calibration: str | None = None
-    """Images for calibrating int8 and for comparing the graphs with the model: a folder, or a dataset string scheme:path[?…]. By default,
-    the comparison uses a few built-in images."""
+    calibration: Calibration = ()
 
 
 def flags_of(words: list[str]) -> type[Any]:
@@ -46,8 +45,9 @@ def run(flags: Any) -> int:
         from zoo.compilation.compile import export  # slow to import, not needed for --help
 
         out = flags.main.out or Path(f"{Path(flags.main.model or flags.build.backbone).name}-{flags.main.format}")
+        data = calibration_data(flags.main.calibration, [*model.config.heads])
         made = export(
-            model, out, flags.main.format, precision=flags.main.precision, data=flags.main.calibration,
+            model, out, flags.main.format, precision=flags.main.precision, data=data,
             on_error=flags.run.on_error, say=progress.say, progress=progress,
         ).making  # fmt: skip
     files = sorted(path.name for path in out.iterdir())

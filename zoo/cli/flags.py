@@ -26,6 +26,13 @@ _DATA = (
 )
 EvaluationData = Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(help=_DATA, help_behavior_hint="(required)")]
 
+_CALIBRATION = (
+    "Images for calibrating int8 and for comparing the compiled model with the original: a folder, or a dataset string scheme:path[?…]. "
+    "By default, the comparison uses a few built-in images. For a model with several heads, they are for all heads, unless the flag is "
+    "NAME=DATA, or NAME,NAME=DATA, once for each head with images."
+)
+Calibration = Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(help=_CALIBRATION, metavar="STR", help_behavior_hint="")]
+
 
 @dataclass(frozen=True)
 class BuildFlags:
@@ -62,9 +69,7 @@ class EngineFlags:
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
     """Numeric precision of matrix multiplications. With the eager engine, auto means fp32, so that scores don't depend on the machine;
     with other engines, bf16 if the processor supports it, otherwise fp32. int8 requires --calibration."""
-    calibration: str | None = None
-    """Images for calibrating int8 and for comparing the compiled model with the original: a folder, or a dataset string scheme:path[?…].
-    By default, the comparison uses a few built-in images."""
+    calibration: Calibration = ()
     tune_seconds: float = 20.0
     """Time limit for the measurements of --engine auto, in seconds."""
 

@@ -54,6 +54,17 @@ def head_values(flag: str, values: Sequence[str], heads: Sequence[str]) -> str |
     return named_values(flag, values, heads)
 
 
+def calibration_data(values: Sequence[str], heads: Sequence[str]) -> str | dict[str, str] | None:
+    """Return the value of `--calibration`: one source of images for all heads, or a dict from head name; None if the flag isn't set.
+
+    Raises:
+        InputError: some values have names and others don't, or two values have the same name.
+    """
+    if not any(_NAMED.fullmatch(value) and not Path(value).exists() for value in values):
+        return values[-1] if values else None
+    return named_values("--calibration", values, heads)
+
+
 def head_settings(values: Sequence[str]) -> list[tuple[str | None, str, Any]]:
     """Return the settings given as `HEAD.NAME=VALUE` or `NAME=VALUE`: head (None for all heads), name and value.
 

@@ -79,7 +79,11 @@ class NoFlags:
 
 
 def heads_of(words: Sequence[str]) -> dict[str, str]:
-    """Return the task of each head by name for arguments that describe a model with named heads; empty for other arguments."""
+    """Return the task of each head by name for arguments that describe a model with named heads; empty for other arguments.
+
+    Raises:
+        InputError: two heads have the same name, or a value of --task has no name although others have one.
+    """
     tasks: dict[str, str] = {}
     for value in values_of("--task", words):
         name, equals, task = value.partition("=")
@@ -90,7 +94,11 @@ def heads_of(words: Sequence[str]) -> dict[str, str]:
     for name in tasks:
         if name in kept:
             raise InputError(f"--task {name}={tasks[name]}: the model {value_of('--weights', [*words])} already has this head; omit it")
-    return {**kept, **tasks} if tasks or len(kept) > 1 else {}
+    heads = {**kept, **tasks} if tasks or len(kept) > 1 else {}
+    nameless = next((value for value in values_of("--task", words) if "=" not in value), None)
+    if heads and nameless is not None:
+        raise InputError(f"--task is {nameless!r}; expected NAME=TASK, as for the other heads ({', '.join(heads)})")
+    return heads
 
 
 def values_of(flag: str, words: Sequence[str]) -> list[str]:

@@ -29,15 +29,16 @@ def compare(model: Model, compiled: Compiled, batches: Iterable[ImageBatch], tas
     Both models have one head; of models with several heads, views are compared.
     """
     pictures, error, same, answers = 0, 0.0, 0.0, 0.0
+    own = task.answers.for_model(model.classes, model.metadata)
     with torch.no_grad():
         for batch in batches:
             pictures += len(batch)
             wanted, got = model.head.tensors(model.levels(as_float(batch.pixels))), compiled.tensors(batch.pixels)
             errors = [relative_error(*pair) for pair in zip(wanted, got, strict=True)]
             error = float(np.max([error, *errors]))  # NaN if any of them is NaN
-            both = (task.answers.split(head.answered(tensors, batch)) for head, tensors in ((model.head, wanted), (compiled.head, got)))
+            both = (own.split(head.answered(tensors, batch)) for head, tensors in ((model.head, wanted), (compiled.head, got)))
             for pair in zip(*both, strict=True):
-                part, whole = task.answers.agreement(*pair)
+                part, whole = own.agreement(*pair)
                 same, answers = same + part, answers + whole
     return Agreement(pictures, error, None if answers == 0 else same / answers)
 

@@ -82,6 +82,18 @@ def _with_options(
     return replace(config, heads={name: shared.get(name, head) for name, head in heads.items()}), metadata
 
 
+def _check_metadata(config: ModelConfig, metadata: Mapping[str, Any], path: Path) -> None:
+    """Raise an `InputError` if the metadata of a head, such as its thresholds, isn't valid for its classes."""
+    for name, head in config.heads.items():
+        own = metadata.get("heads", {}).get(name) if len(config.heads) > 1 else metadata
+        if not isinstance(own, Mapping):
+            raise InputError(f"{path}: the metadata has no entry for the head {name!r}; save the model again")
+        try:
+            head.definition.answers.for_model(head.classes, own)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+
+
 def load(folder: str | Path, **options: Any) -> Model:
     """Load a saved model, optionally with different options than those it was saved with.
 
@@ -94,12 +106,14 @@ def load(folder: str | Path, **options: Any) -> Model:
         The model, in evaluation mode.
 
     Raises:
-        InputError: the folder contains no saved model, the model has another contract version, or an option contradicts the weights.
+        InputError: the folder contains no saved model, the model has another contract version, the metadata of a head is invalid, or an
+            option contradicts the weights.
         UnknownNameError: the task doesn't have one of the options.
         WeightsError: the weights don't match model.json or the options.
     """
     folder = model_folder(folder)
     config, metadata, compiled = read_description(folder)
+    _check_metadata(config, metadata, folder / _MARKER)
     options = {name: value for name, value in options.items() if value is not None}
     if compiled is not None:
         if options:

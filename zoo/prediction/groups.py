@@ -86,7 +86,8 @@ def head_groups(
     """Return the heads of a model in groups that are computed together. The arguments are those of `zoo.predict`.
 
     Raises:
-        InputError: the only head, or all heads, process whole images, but a detector or a choice of faces was passed.
+        InputError: the only head, or all heads, process whole images, but a detector or a choice of faces was passed; or the metadata of
+            a head, such as its thresholds, is invalid.
     """
     chosen, finders = pick_inference_precision(precision, model.precision), _finders(model, detector, faces)
     groups: list[HeadGroup] = []
@@ -97,7 +98,8 @@ def head_groups(
             if group is None:
                 group = HeadGroup(model, {}, way.preprocess, finders[name], size, chosen)
                 own.append(group)
-            group.views[name] = model.view(name)
+            group.views[name] = view = model.view(name)
+            view.definition.answers.for_model(view.classes, view.metadata)  # reports invalid metadata before the first image
         groups += own
     return groups
 

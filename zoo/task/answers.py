@@ -185,6 +185,14 @@ class Answers(ABC):
         """Split the model output for a batch into one prediction per image: float32 arrays or dicts of arrays. By default, the rows."""
         return list(answers.float().cpu().numpy())
 
+    def for_model(self, classes: tuple[str, ...], metadata: Mapping[str, Any]) -> Answers:
+        """Return the answers for a model with these classes and metadata, if they depend on them. By default, return the object itself.
+
+        Raises:
+            InputError: the metadata is invalid.
+        """
+        return self
+
     def agreement(self, wanted: Any, got: Any) -> tuple[float, float]:
         """Compare two predictions for one image, in the format of `split`.
 

@@ -14,7 +14,7 @@ from zoo.task.answers import Answers, Example
 from zoo.task.combination import Combination
 from zoo.task.metric import Mistake
 from zoo.tasks.classification.multilabel.targets import as_target
-from zoo.tasks.classification.multilabel.thresholds import KEY, as_thresholds
+from zoo.tasks.classification.multilabel.thresholds import DEFAULT, KEY, as_thresholds
 from zoo.tasks.classification.predictions import Classification
 
 if TYPE_CHECKING:
@@ -27,9 +27,18 @@ class MultiLabelAnswers(Answers):
 
     localises = False
 
+    def __init__(self, thresholds: NDArray[np.float64] | None = None) -> None:
+        """Store the threshold of each class, [K], for the decisions that `agreement` compares; None for 0.5."""
+        self._thresholds: NDArray[np.float64] | float = DEFAULT if thresholds is None else thresholds
+
+    def for_model(self, classes: tuple[str, ...], metadata: Mapping[str, Any]) -> MultiLabelAnswers:
+        """Return the answers with the thresholds that are stored with a model."""
+        return MultiLabelAnswers(as_thresholds(metadata.get(KEY), classes))
+
     def agreement(self, wanted: NDArray[np.float32], got: NDArray[np.float32]) -> tuple[float, float]:
-        """Return the number of equal label decisions, at a probability of 0.5, and their total number."""
-        return float(((wanted > 0) == (got > 0)).sum()), float(len(wanted))
+        """Return the number of equal label decisions, at the thresholds of the model, and their total number."""
+        decisions = (expit(logits.astype(np.float64)) > self._thresholds for logits in (wanted, got))
+        return float(np.equal(*decisions).sum()), float(len(wanted))
 
     def prediction(
         self,

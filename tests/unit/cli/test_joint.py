@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import zoo
+import zoo.compilation.compile
+from tests.engines import Fake, fake
+from tests.pictures import COLOURS, picture, write_picture
 from tests.unit.joint import KINDS, PARTS, joint_model
 from zoo.cli.heads import head_values
 from zoo.cli.main import main
+from zoo.models.compiled import Compiled
 
+__all__ = ["fake"]
 pytestmark = pytest.mark.usefixtures("one_thread")
 
+INT8 = ["--engine", "fake", "--precision", "int8"]
 DATA = ["--data", f"kinds={KINDS}", "--data", f"parts={PARTS}"]
 
 
@@ -104,18 +111,58 @@ def test_compare_heads(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         (["eval", "joint", *DATA, "--attack", "pgd"], "attack: the task detection doesn't support attacks"),
         (["compare", "joint", "kinds", "--data", f"parts={PARTS}"], "the two sides have different tasks (classification, detection)"),
         (["compare", "joint", "parts"], "no data: pass --data"),
+        (["eval", "joint", *DATA, *INT8, "--calibration", f"kinds={KINDS}", "--calibration", KINDS], "--calibration is 'demo:digits?split"),
+        (["eval", "joint", *DATA, *INT8, "--calibration", f"kind={KINDS}"], "unknown head in data: 'kind'. Nearest: kinds"),
+        (["eval", "joint", *DATA, "--calibration", f"kinds={KINDS}"], "--calibration requires --engine, which is not set"),
+        (["eval", "--task", "kinds=classification", "--backbone", "resnet20", *DATA], "only zoo train builds models with named heads"),
+        (["predict", "--task", "kinds=classification", "--backbone", "resnet20", "{folder}"], "--task is 'kinds=classification', but only"),
+        (["export", "--task=kinds=classification", "--backbone", "resnet20"], "pass the folder of a saved model, which zoo train"),
         (["predict", "joint", "{folder}", "--detector", "mtcnn"], "detector: the heads kinds, parts process whole images"),
     ],
 )
-def test_mistakes_are_named(folder: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_named(fake: type[Fake], folder: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     places = {name: str(folder / name) for name in ("joint", "kinds", "parts")}
     assert main([places.get(word, word).format(folder=folder) for word in words]) == 2
     assert said in capsys.readouterr().err
 
 
-def test_predict_has_one_line_per_picture(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from tests.pictures import COLOURS, picture, write_picture
+@pytest.mark.parametrize("command", ["eval", "predict", "export"])
+@pytest.mark.parametrize(
+    ("values", "images"),
+    [
+        ([f"kinds={KINDS}", f"parts={PARTS}"], {"kinds": (12, "top1"), "parts": (3, "AP")}),
+        ([f"parts={PARTS}"], {"kinds": (3, None), "parts": (3, "AP")}),
+        (["{pictures}"], {"kinds": (2, None), "parts": (2, None)}),
+    ],
+)
+def test_calibration_images_of_each_head(
+    fake: type[Fake], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, values: list[str], images: dict[str, Any]
+) -> None:
+    made: list[Compiled] = []
 
+    def kept(function: Callable[..., Compiled]) -> Callable[..., Compiled]:
+        def called(*args: Any, **options: Any) -> Compiled:
+            made.append(function(*args, **options))
+            return made[-1]
+
+        return called
+
+    for name in ("compile", "export"):
+        monkeypatch.setattr(zoo.compilation.compile, name, kept(getattr(zoo.compilation.compile, name)))
+    monkeypatch.setitem(zoo.compilation.compile.FORMATS, "openvino", "fake")
+    for name in ("a", "b"):
+        write_picture(tmp_path / "pictures" / f"{name}.png", picture(COLOURS["red"]))
+    words = {
+        "eval": [*DATA[:2], "--engine", "fake", "--replicates", "0"],
+        "predict": [str(tmp_path / "pictures"), "--engine", "fake"],
+        "export": ["--out", str(tmp_path / "exported")],
+    }[command]
+    words += [word for value in values for word in ("--calibration", value.format(pictures=tmp_path / "pictures"))]
+    assert main([command, str(folder / "joint"), *words, "--precision", "int8", "--quiet"]) == 0
+    assert {name: (each.pictures, each.score) for name, each in made[0].making.agreement.items()} == images
+
+
+def test_predict_has_one_line_per_picture(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, colour in COLOURS.items():
         write_picture(tmp_path / "in" / f"{name}.png", picture(colour))
     found = output(capsys, "predict", folder / "joint", tmp_path / "in", "--out", tmp_path / "out")

@@ -122,6 +122,7 @@ def test_the_comparison_with_heads_alone_is_printed(pictures: Path, tmp_path: Pa
         (["--data", "one=folder:x", "--loss-weights", "three=1"], "unknown head in loss_weights: 'three'"),
         (["--data", "one=folder:x", "--loss-weights", "one=0"], "recipe: loss_weights is 'one=0'; expected 'uncertainty' or a"),
         (["--data", "one=folder:x", "--adapters", "three"], "unknown new head in --adapters: 'three'"),
+        (["--task", "detection"], "--task is 'detection'; expected NAME=TASK, as for the other heads (one, two)"),
         (["--task", "one=detection"], "two heads have the name 'one'; give them different names with --task NAME=TASK"),
     ],
 )  # fmt: skip

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 import zoo
+from zoo.compilation.agreement import compare
 from zoo.data.dataset import Dataset, Record
 from zoo.errors import DataError, InputError, UnknownNameError
 from zoo.task.contract import get_task
 from zoo.task.metric import Mistake
+from zoo.tasks.classification.multilabel.head import MultiLabelHead
 from zoo.tasks.classification.predictions import Classification
 
 MULTI = get_task("classification", {"multi_label": True})
@@ -67,6 +73,58 @@ def data() -> Dataset:
 
 def test_agreement_is_the_fraction_of_equal_decisions() -> None:
     assert MULTI.answers.agreement(LOGITS, np.array([0.1, -0.1, -9], np.float32)) == (2, 3)
+    stored = MULTI.answers.for_model(CLASSES, {"thresholds": {"a": 0.6, "b": 0.4, "c": 0.1}})
+    assert stored.agreement(LOGITS, np.array([0.1, -0.1, -9], np.float32)) == (1, 3), "a and c cross their thresholds, b doesn't"
+
+
+def test_a_compiled_model_is_compared_at_the_stored_thresholds() -> None:
+    model = zoo.build("resnet20", classes=list(CLASSES), multi_label=True)
+    head = model.head
+    assert isinstance(head, MultiLabelHead)
+    torch.nn.init.zeros_(head.fc.weight)
+    compiled = zoo.compile(model, "eager", "fp32")
+    with torch.no_grad():
+        head.fc.bias.sub_(1e-4)  # the compiled model has a copy
+    image = model.preprocess.batch(torch.zeros(1, 3, 32, 32))
+    probability = model(image).sigmoid()[0].double()
+    at_probability = dict(zip(CLASSES, (probability + 1e-6).tolist(), strict=True))
+    for thresholds, agreement in ((None, 1.0), (at_probability, 0.0)):
+        model.metadata["thresholds"] = thresholds
+        assert compare(model, compiled, [image], MULTI).agreement == agreement
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "said"),
+    [
+        ({"a": 0.5}, "missing: b, c"),
+        ({"a": 0.5, "b": 0.5, "c": 0.5, "d": 0.5}, "unknown: d"),
+        ([0.5, 0.5, 0.5], "missing: a, b, c"),
+        ({"a": 0.5, "b": 1.5, "c": 0.5}, "'b' is 1.5; expected a probability from 0 to 1"),
+    ],
+)
+@pytest.mark.parametrize("joint", [False, True])
+def test_wrong_thresholds_are_reported_before_the_first_image(tmp_path: Path, thresholds: Any, said: str, joint: bool) -> None:
+    heads = {"m": "classification", "n": "classification"} if joint else {"m": "classification"}
+    model = zoo.build("resnet20", heads, classes=dict.fromkeys(heads, CLASSES), multi_label=True)
+    model.head_metadata("m")["thresholds"] = thresholds
+
+    def images() -> Iterator[NDArray[np.uint8]]:
+        pytest.fail("an image was read")
+        yield IMAGE
+
+    with pytest.raises(InputError, match=rf"thresholds in the model's metadata: .*{said}"):
+        zoo.predict(model, images())
+    zoo.save(model, tmp_path / "saved")
+    with pytest.raises(InputError, match=rf"saved.model\.json: thresholds in the model's metadata: .*{said}"):
+        zoo.load(tmp_path / "saved")
+
+
+def test_metadata_without_an_entry_for_a_head_is_reported(tmp_path: Path) -> None:
+    heads = {"m": "classification", "n": "classification"}
+    model = zoo.build("resnet20", heads, classes=dict.fromkeys(heads, CLASSES), multi_label=True)
+    del model.metadata["heads"]["n"]
+    with pytest.raises(InputError, match=r"saved.model\.json: the metadata has no entry for the head 'n'; save the model again"):
+        zoo.load(zoo.save(model, tmp_path / "saved"))
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
