@@ -62,7 +62,7 @@ def _unreadable(reason: str) -> Flaw:
 def _jpeg(data: bytes, whole: bool) -> Header:
     markers = jpeg.parse(data)
     open_end = whole and not jpeg.ended(data, markers)
-    if open_end and jpeg.completed(data, markers) is None:
+    if open_end and next(jpeg.completed(data, markers), None) is None:
         raise _cut_short("its end marker is missing")
     assumed = "all of its pixels but no end marker, so other programs may refuse it" if open_end else ""
     return Header("JPEG", markers.height, markers.width, exif_orientation(markers.exif), assumed=assumed)

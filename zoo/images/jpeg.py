@@ -17,6 +17,7 @@ END = b"\xff\xd9"
 _EXIF = b"Exif\0\0"
 _COUNTED = re.compile(r"(\d+) extraneous bytes before marker 0x(?!d[0-7])")  # the decoder resynchronises at restart markers
 _TOLERATED = 16  # bytes of any value that some cameras write before a marker
+_DATA = 2  # zeros at the end of a file that may be data of a scan
 _SCAN = re.compile(rb"\xff+\xda", re.DOTALL)
 
 
@@ -65,24 +66,39 @@ def ended(data: bytes, markers: Markers) -> bool:
     return data.rfind(END, markers.scan) >= 0
 
 
-def completed(data: bytes, markers: Markers) -> bytes | None:
-    """Return a file without an end marker with its padding replaced by one; None if data of some coefficients is certainly missing.
+def completed(data: bytes, markers: Markers) -> Iterator[bytes]:
+    """Yield a file without an end marker with its padding replaced by one, as in `_unpadded`.
 
-    Decoding the result reports all other missing data. Padding must be removed first, because zeros are valid Huffman codes: a file whose
-    second half is zeros would otherwise decode to an image of the right size.
+    Nothing is yielded if data of some coefficients is certainly missing. Decoding the results reports all other missing data.
     """
-    whole = markers.huffman and len(_finished(data, markers)) == markers.components
-    return data.rstrip(b"\0").rstrip(b"\xff") + END if whole else None
+    if markers.huffman and len(_finished(data, markers)) == markers.components:
+        yield from (body + END for body in _unpadded(data))
 
 
-def unpadded(data: bytes, markers: Markers, message: str) -> bytes | None:
-    """Return the file without the zeros before its end marker; None unless libjpeg's `message` reports as many extraneous bytes."""
+def unpadded(data: bytes, markers: Markers, message: str) -> Iterator[bytes]:
+    """Yield the file without the zeros before its end marker, as in `_unpadded`.
+
+    Nothing is yielded unless libjpeg's `message` reports as many extraneous bytes.
+    """
     counted = _COUNTED.match(message)
     end = data.find(END, markers.scan)
-    if counted is None or end < 0:
-        return None
-    body = data[:end].rstrip(b"\0")
-    return body + data[end:] if end - len(body) >= int(counted[1]) else None
+    if counted is not None and end - len(data[:end].rstrip(b"\0")) >= int(counted[1]):
+        yield from (body + data[end:] for body in _unpadded(data[:end]))
+
+
+def _unpadded(data: bytes) -> Iterator[bytes]:
+    """Yield data of a scan without the padding after it, then with the bytes that look like padding but may be data.
+
+    Zeros must be removed first, because they are valid Huffman codes: a file whose second half is zeros would otherwise decode to an image
+    of the right size. But the last byte of a scan may be FF, which is followed by a zero, and that of one scan in some hundreds is zero.
+    """
+    body = data.rstrip(b"\0")
+    zeros = len(data) - len(body)
+    yield body.rstrip(b"\xff")
+    if zeros and body.endswith(b"\xff"):
+        yield body + b"\0"
+    elif 0 < zeros <= _DATA:
+        yield data
 
 
 def harmless(message: str) -> bool:

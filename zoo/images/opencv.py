@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import cv2
@@ -52,19 +52,22 @@ def decode(data: bytes, header: Header, scale: int = 1) -> Samples:
 
 def _jpeg(data: bytes, header: Header, scale: int) -> tuple[Samples | None, str]:
     """Decode a JPEG, also one whose end marker is missing or follows padding, if all of its pixels are present."""
-    encoded: bytes | None = data
+    encoded = data
     if data.endswith(b"\xff" + jpeg.END):  # libjpeg-turbo doesn't report data that is missing before fill bytes
         encoded = data[:-1].rstrip(b"\xff") + jpeg.END
-    ended = data.endswith(jpeg.END) or jpeg.ended(data, jpeg.parse(data))
-    if not ended:
-        encoded = jpeg.completed(data, jpeg.parse(data))
-    assert encoded is not None, "the header has been checked"
-    image, damage = _imdecode(encoded, header, scale)
-    if damage and (trimmed := jpeg.unpadded(encoded, jpeg.parse(encoded), damage)) is not None:
-        image, damage = _imdecode(trimmed, header, scale)
-    if (damage or image is None) and not ended:
+    if data.endswith(jpeg.END) or jpeg.ended(data, jpeg.parse(data)):
+        image, damage = _imdecode(encoded, header, scale)
+        return _first_whole(jpeg.unpadded(encoded, jpeg.parse(encoded), damage), header, scale) or (image, damage)
+    whole = _first_whole(jpeg.completed(data, jpeg.parse(data)), header, scale)
+    if whole is None:
         raise Flaw("is cut short: its end marker is missing, and so are pixels. Replace the file, or remove it", "truncated")
-    return image, damage
+    return whole
+
+
+def _first_whole(files: Iterable[bytes], header: Header, scale: int) -> tuple[Samples, str] | None:
+    """Return the image of the first file that is decoded without damage, and no message; None if there is none."""
+    decoded = (_imdecode(file, header, scale) for file in files)
+    return next(((image, damage) for image, damage in decoded if image is not None and not damage), None)
 
 
 def _bands(data: bytes, header: Header, bands: tuple[int, ...]) -> tuple[Samples | None, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,22 @@ def test_whole_pixels_are_read_however_the_file_ends(kind: str, end: str) -> Non
     np.testing.assert_array_equal(decoding.decode(whole[:-2] + ENDS[end], "photo.jpg"), expected)
     reduced = decoding.Decoding((8, 8))
     np.testing.assert_array_equal(reduced.decode(whole[:-2] + ENDS[end], "x")[0], reduced.decode(whole, "x")[0])
+
+
+@pytest.mark.parametrize(
+    ("last", "ends"), [(rb"\xff\0\Z", ("none", "half", "zeros", "zeros before it")), (rb"[^\xff\0]\0{1,2}\Z", ("none", "half"))]
+)
+def test_the_last_byte_of_a_scan_may_look_like_padding(last: bytes, ends: tuple[str, ...]) -> None:
+    ramps = (np.arange(size)[:, None, None] * (1, 0, 1) + np.arange(size)[None, :, None] * 2 for size in range(8, 120))
+    images = (Image.fromarray(ramp.clip(0, 255).astype(np.uint8)) for ramp in ramps)
+    files = (
+        jpeg(image, quality=quality, progressive=progressive) for image in images for quality in (30, 85) for progressive in (False, True)
+    )
+    whole = next(data for data in files if re.search(last, data[:-2]))
+    for end in ends:
+        np.testing.assert_array_equal(decoding.decode(whole[:-2] + ENDS[end], "photo.jpg"), decoding.decode(whole, "whole.jpg"))
+        with pytest.raises(ImageError, match=r"is (cut short|(a )?damaged)"):
+            decoding.decode(whole[:-8] + ENDS[end], "photo.jpg")
 
 
 @pytest.mark.parametrize("kind", KINDS)
