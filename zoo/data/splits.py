@@ -24,7 +24,9 @@ _NO_CLASS = re.compile(r"images?|imgs?|jpegimages|annotations?|labels?|label_?tx
 _ANNOTATIONS = re.compile(r"annotations?|labels?|label_?txt.*", re.IGNORECASE)
 _COCO = re.compile(r"(instances.*|_annotations\.coco)\.json", re.IGNORECASE)
 # class and fractions; or as in DOTA, eight coordinates and a class, or the first line of a file
-_YOLO = re.compile(rb"\d+(\.0*)?([ \t]+[-+.\de]+){4,}\s*|([-+.\de]+[ \t]+){8}\S*[^\s\d.]\S*([ \t]+\d)?\s*|imagesource:.*\s*")
+_YOLO = re.compile(
+    rb"\d+(\.0*)?([ \t]+[-+.\de]+){4,}\s*|([-+.\de]+[ \t]+){8}\S*[^\s\d.]\S*([ \t]+\S*[^\s\d.]\S*)*([ \t]+\d)?\s*|imagesource:.*\s*"
+)
 TABLES = r"(_annotations|_classes|metadata)\.(csv|tsv|parquet)"  # of Roboflow and Hugging Face, beside the images
 _FOLDERS, _FILES = 8, 200  # folders of each level and files of each folder that are searched for annotations
 

@@ -19,7 +19,7 @@ from zoo.tasks.detection.data.targets import as_target, keep_classes
 from zoo.tasks.detection.data.yolo.description import find_description, recognise_description
 from zoo.tasks.detection.data.yolo.labels import Labels, is_labels, label_files
 from zoo.tasks.detection.data.yolo.layout import Layout, find_layout, is_bare, list_pictures, orphans, split_names
-from zoo.tasks.detection.data.yolo.lines import LineReader, find_keypoints, is_dota, is_header
+from zoo.tasks.detection.data.yolo.lines import LineReader, dota_class, find_keypoints, is_dota, is_header
 from zoo.tasks.detection.data.yolo.places import lists_images
 from zoo.tasks.detection.datasets import SCHEMES
 
@@ -83,7 +83,7 @@ def _found_classes(layout: Layout, keys: Iterable[str]) -> tuple[str, ...]:
         if values and values[0].isascii() and values[0].isdigit() and len(values[0]) < 6:
             highest = max(highest, int(values[0]))
         if is_dota(values):
-            names.add(values[8])
+            names.add(dota_class(values)[0])
     if names:
         return tuple(sorted(names))
     layout.notes.append("no file names the classes (data.yaml, classes.txt, obj.names, …): they are named by their numbers")

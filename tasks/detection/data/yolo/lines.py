@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from itertools import islice
 
 import numpy as np
@@ -106,7 +106,7 @@ class LineReader:
             numbers = [float(value) for value in values[:8]]
         except ValueError:
             raise Flaw(f"is {' '.join(values)[:60]!r}; expected x1 y1 x2 y2 x3 y3 x4 y4 class difficult") from None
-        name = nfc(values[8])
+        name, difficult = dota_class(values, self._label)
         if name not in self._label:
             raise Flaw(f"the class is {name[:40]!r}; expected one of {', '.join(self._names)[:200]}", "unknown-label")
         xs, ys = numbers[::2], numbers[1::2]
@@ -114,7 +114,7 @@ class LineReader:
             raise Flaw(f"the points are {' '.join(values[:8])}; expected finite numbers")
         box = checked_box((min(xs), min(ys), max(xs), max(ys)), size_hw)
         self._note("an oriented box in DOTA's format, read as the box that encloses it", place)
-        return box, self._label[name], values[9:] not in ([], ["0"])
+        return box, self._label[name], difficult
 
     def _note(self, what: str, place: str) -> None:
         count, first = self._found.get(what, (0, place))
@@ -127,14 +127,29 @@ def is_header(line: str) -> bool:
 
 
 def is_dota(values: Sequence[str]) -> bool:
-    """Return whether values are a line in DOTA's format: the ninth is the name of a class."""
-    if len(values) not in (9, 10):
-        return False
+    """Return whether values are a line in DOTA's format: the ninth starts the name of a class, which may contain spaces."""
+    if len(values) < 11:
+        return len(values) > 8 and not _is_number(values[8])
+    return all(map(_is_number, values[:8])) and not any(map(_is_number, values[8:-1]))
+
+
+def dota_class(values: Sequence[str], known: Container[str] = ()) -> tuple[str, bool]:
+    """Return the class in a line in DOTA's format, and whether the object is difficult, which a number after the name states.
+
+    A name that ends in a number isn't divided if it is `known`.
+    """
+    whole = nfc(" ".join(values[8:]))
+    if len(values) == 9 or whole in known or not _is_number(values[-1]):
+        return whole, False
+    return nfc(" ".join(values[8:-1])), values[-1] != "0"
+
+
+def _is_number(value: str) -> bool:
     try:
-        float(values[8])
+        float(value)
     except ValueError:
-        return True
-    return False
+        return False
+    return True
 
 
 def _inside(given: Sequence[float], box: Box, size_hw: tuple[float, float], values: Sequence[str], what: str) -> Box:

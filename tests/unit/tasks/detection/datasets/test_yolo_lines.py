@@ -97,6 +97,28 @@ def test_boxes_in_the_format_of_dota(tmp_path: Path, folder: str) -> None:
     assert (bare.classes, bare.records[0].target["labels"].tolist()) == (("cat", "dog"), [1, 0])
 
 
+def test_classes_of_dota_may_contain_spaces_and_end_in_a_number(tmp_path: Path) -> None:
+    corners = "10 20 50 20 50 40 10 40"
+    lines = f"{corners} storage tank 0\n{corners} storage tank\n{corners} large land vehicle 1\n{corners} plane 2\n"
+    data = dataset(tmp_path, lines)
+    (tmp_path / "data.yaml").unlink()
+    assert recognise_folders(tmp_path) is None
+    opened = open_data(str(tmp_path), SCHEMES, "detection")
+    assert opened.classes == ("large land vehicle", "plane", "storage tank")
+    assert opened.records[0].target["labels"].tolist() == [2, 2, 0, 1]
+    assert opened.records[0].target["difficult"].tolist() == [False, False, True, True]
+    (tmp_path / "data.yaml").write_text("train: images\nnames: [large land vehicle, plane 2, storage tank]\n")
+    named = open_data(data, SCHEMES, "detection")
+    assert named.records[0].target["labels"].tolist() == [2, 2, 0, 1]
+    assert named.records[0].target["difficult"].tolist() == [False, False, True, False]
+
+
+@pytest.mark.parametrize("line", ["1 .1 .1 .4 .12 .38 .4 .12 x .38 .4", "1 .1 .1 .4 .12 .38 .4 x .12 .38 .4 a"])
+def test_an_outline_with_a_word_isnt_dotas(tmp_path: Path, line: str) -> None:
+    with pytest.raises(DataError, match=r"line 1: is '1 \.1 .*; expected numbers, class cx cy w h or class x1 y1"):
+        open_data(dataset(tmp_path, line), SCHEMES, "detection")
+
+
 def test_the_check_lists_what_was_converted_and_keeps_it(tmp_path: Path) -> None:
     outline, sure = "1 .1 .1 .4 .12 .38 .4 .12 .38", "0 .5 .5 .3 .2 .9"
     data = dataset(tmp_path / "data", f"{BOX}\n{outline}\n{outline}\n0 .1 .1 .2 .1 .2 20\n{sure}\n{BOX} 45\n")
