@@ -67,3 +67,13 @@ def check_list(file: Path, folder: Path) -> None:
     """Raise a `DataError` if a list in a dataset folder is a link that leaves the folder, because lines become names or are quoted."""
     if reason := Links(folder).refusal(os.path.relpath(file, folder), annotation=True):
         raise DataError(f"{file} {reason}")
+
+
+def check_main(file: Path, folder: Path, rule: str) -> None:
+    """Raise a `DataError` if a dataset's main file, which was found in its folder, is or is behind a link that isn't followed.
+
+    These are COCO's JSON files, tables, and files that describe a YOLO dataset. Links to them are followed as those to images, since such
+    a file is only read if it has the expected form, and the paths in it must stay in the dataset folder all the same.
+    """
+    if reason := Links(folder, rule).refusal(os.path.relpath(file, folder)):
+        raise DataError(f"{file} {reason}, or name this file instead of its folder")

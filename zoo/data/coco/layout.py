@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from zoo.data.formats import DataRef
+from zoo.data.links import check_main
 from zoo.data.splits import match_split
 from zoo.errors import DataError, InputError
 
@@ -40,6 +41,7 @@ def find_file(ref: DataRef, root: Path) -> Path:
     split = ref.split and match_split(ref.split, dict.fromkeys(name for file in candidates for name in _splits(root, file)))
     chosen = [file for file in candidates if ref.split is None or split in _splits(root, file)]
     if len(chosen) == 1:
+        check_main(chosen[0], root, ref.links)
         return chosen[0]
     if not candidates:
         raise DataError(f"data {ref.text!r}: {root} has no instances file; expected annotations/instances_<split>.json or instances.json")

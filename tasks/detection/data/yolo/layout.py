@@ -10,7 +10,7 @@ from pathlib import Path
 
 from zoo.data.folders import Folders, PictureRoot, listed
 from zoo.data.formats import DataRef
-from zoo.data.links import check_list
+from zoo.data.links import check_list, check_main
 from zoo.data.lists import read_lines
 from zoo.data.moved import MovedFiles
 from zoo.data.names import nfc
@@ -52,6 +52,8 @@ def find_layout(ref: DataRef) -> Layout:
         return _from_list(ref, path)
     file = path if path.is_file() else find_description(ref, path)
     if file is not None:
+        if file != path:
+            check_main(file, path, ref.links)
         return _from_description(ref, file)
     lists = _split_lists(path)
     if lists and ref.split is not None:
