@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zoo.data.folders import PictureRoot
+from zoo.data.names import nfc
 
 _LONGEST = 4096  # characters of a path; no file system has longer ones
 
@@ -39,12 +40,21 @@ class MovedFiles:
         self._exists: dict[str, bool] = {}
 
     def find(self, text: str) -> tuple[str, Path] | None:
-        """Return the longest end of a path that is a file in one of the folders, and the file; None if there is none."""
-        for tail in tails(text):
+        """Return the longest end of a path that is a file in one of the folders, and the file; None if there is none.
+
+        Without an end that exists as it is spelt, the longest one that does in another case is returned as it is spelt on disk.
+        """
+        ends = tails(text)
+        for tail in ends:
             parent = os.path.dirname(tail)
             for folder in self._folders:
                 if self._is_folder(os.path.join(folder, parent)) and (found := self._root.file(folder / tail)) is not None:
                     return tail, found
+        for tail in ends:
+            for folder in self._folders:
+                spelt = self._root.disk.in_any_case(folder, tail)
+                if spelt is not None and (found := self._root.file(folder / spelt)) is not None:
+                    return nfc(spelt), found
         return None
 
     def _is_folder(self, path: str) -> bool:

@@ -1,4 +1,7 @@
-"""Images that tables name in another way than by their paths: without suffix, by paths of another computer, or from a subfolder."""
+"""Images that tables name in another way than by their paths.
+
+They are without suffix, in another case, paths of another computer, or relative to a subfolder.
+"""
 
 from __future__ import annotations
 
@@ -79,6 +82,9 @@ class PictureFinder:
         path = self._root.disk.find(os.path.join(self._base, parent, name))
         if os.path.isfile(path):
             return os.path.join(parent, name)
+        spelt = self._root.disk.in_any_case(self._base, os.path.join(parent, name).replace(os.sep, "/"))
+        if spelt and os.path.isfile(self._base / spelt):
+            return spelt
         found = self._listing(parent).get(nfc(name), [])
         if len(found) > 1:
             raise Flaw(f"{name!r} could be {' or '.join(found[:3])}; write the suffix in the table", "no-picture")

@@ -13,6 +13,7 @@ import zoo
 from tests.pictures import picture, write_picture
 from tests.unit.data.test_folders import READERS, XML
 from zoo.data.names import Disk, nfc, unique
+from zoo.errors import DataError
 from zoo.models.classes import match_classes
 from zoo.task.contract import get_task
 
@@ -143,3 +144,31 @@ def test_detections_of_another_system_are_matched(tmp_path: Path) -> None:
     (found,) = answers.read(tmp_path / "answers.json", dataset, dataset.classes).values()
     assert found["labels"].tolist() == [0]
     assert found["boxes"].tolist() == [[1, 1, 4, 5]]
+
+
+@pytest.mark.parametrize("reader", ["csv", "boxes", "coco"])
+def test_annotations_of_windows_name_files_in_another_case(tmp_path: Path, reader: str) -> None:
+    task, _, annotate = READERS[reader]
+    for index, name in enumerate(("a.jpg", "Sub/B.PNG", "sub/c.png")):
+        write_picture(tmp_path / name, picture((index, 0, 0), index, (8, 8)))
+    data = annotate(tmp_path, ["A.JPG", "Sub/b.png", "sub/c.png"])
+    dataset = zoo.open_data(data, task)
+    assert sorted(dataset.keys) == ["Sub/B.PNG", "a.jpg", "sub/c.png"]
+    assert len([note for note in dataset.notes if "A.JPG" in note and "a.jpg" in note]) == 1
+    write_picture(tmp_path / "a.JPg", picture((9, 0, 0), 9, (8, 8)))
+    with pytest.raises(DataError, match=r"A\.JPG"):  # two files differ from the name only in case
+        zoo.open_data(data, task)
+    write_picture(tmp_path / "A.JPG", picture((9, 0, 0), 10, (8, 8)))
+    assert "A.JPG" in zoo.open_data(data, task).keys
+
+
+def test_lists_of_windows_name_images_in_another_case(tmp_path: Path) -> None:
+    write_picture(tmp_path / "images/a.jpg", picture((1, 0, 0), 1, (8, 8)))
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/a.txt").write_text("0 .5 .5 .2 .2\n")
+    (tmp_path / "list.txt").write_text("Images/A.JPG\n")
+    (tmp_path / "data.yaml").write_text("train: list.txt\nnames: [cat]\n")
+    dataset = zoo.open_data(f"yolo:{tmp_path}", "detection")
+    assert dataset.keys == ("images/a.jpg",)
+    assert dataset.records[0].target["labels"].tolist() == [0]
+    assert any("Images/A.JPG as images/a.jpg" in note for note in dataset.notes)

@@ -13,7 +13,7 @@ from zoo.data.coco.layout import find_file, find_folders, find_root
 from zoo.data.coco.parsing import annotation_of, read_lists
 from zoo.data.folders import PictureRoot
 from zoo.data.formats import DataRef
-from zoo.data.moved import MovedFiles
+from zoo.data.moved import MovedFiles, tails
 from zoo.data.names import nfc
 from zoo.errors import DataError, Fault, Flaw
 from zoo.system.wording import counted
@@ -89,7 +89,8 @@ class CocoFile:
         """Yield the key, the file and the entry of each valid image."""
         keys: set[str] = set()
         moved = MovedFiles(self.folders, self.source)
-        ends: dict[str, str] = {}  # keys by file name, of those that aren't the file name
+        ends: dict[str, str] = {}  # keys by file name, of those that are an end of it
+        cases: dict[str, str] = {}  # and of those that are one in another case
         for image in self.content["images"]:
             name = nfc(str(image["file_name"]))
             repeated, key, found = image["id"] in self.listed, name, None
@@ -104,12 +105,14 @@ class CocoFile:
                 continue
             keys.add(key)
             if key != name:
-                ends[name] = key
+                (ends if key in tails(name) else cases)[name] = key
             if found is not None:
                 yield key, found, image
-        if ends:
-            name, key = next(iter(ends.items()))
-            self.notes.append(f"{counted(len(ends), 'image')} found by the end of the path in file_name, such as {name!r} as {key!r}")
+        for found_as, keys_by_name in (("by the end of the path in", ends), ("in another case than", cases)):
+            if keys_by_name:
+                name, key = next(iter(keys_by_name.items()))
+                shown = f"{counted(len(keys_by_name), 'image')} found {found_as} file_name, such as {name!r} as {key!r}"
+                self.notes.append(shown)
         self.image_ids = Ids("image_id", self.listed, "images")
 
     def _locate(self, name: str, moved: MovedFiles) -> tuple[str, Path | None]:
