@@ -56,7 +56,8 @@ class Disk:
     def _alike(self, folder: str) -> dict[str, list[str]]:
         """Return the names in a folder by their forms without case."""
         if folder not in self._cases:
-            self._cases[folder] = names = {}
+            names: dict[str, list[str]] = {}
+            self._cases[folder] = names
             try:
                 for name in sorted(os.listdir(folder)):
                     names.setdefault(nfc(name).casefold(), []).append(name)
