@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +14,7 @@ from zoo.data.writers import Writer
 from zoo.registry import Registry
 from zoo.tasks.classification.data import ClassificationData
 from zoo.tasks.classification.multilabel.datasets import SCHEMES
-from zoo.tasks.classification.multilabel.targets import as_target, converted, moved
+from zoo.tasks.classification.multilabel.targets import converted, moved
 from zoo.tasks.classification.multilabel.writers import WRITERS
 
 
@@ -39,8 +38,7 @@ class MultiLabelData(ClassificationData):
 
     def checked(self, dataset: Dataset, classes: tuple[str, ...]) -> Dataset:
         """Return the data with targets for multi-label models; class indices are converted, other targets raise an `InputError`."""
-        targets = (replace(each, target=as_target(each.target, len(classes), each.key)) for each in dataset.records)
-        return replace(dataset, records=tuple(targets))
+        return converted(dataset, len(classes))
 
     def soften(self, recipe: Any, targets: Any, num_classes: int) -> Any:
         """Apply label smoothing: each known target moves towards 1/2, because each class is a decision between two outcomes."""

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.data.dataset import Dataset, Record
-from zoo.errors import InputError
+from zoo.errors import DataError, Fault, InputError
+from zoo.system.wording import counted
 
 Target = NDArray[np.float32]
 
@@ -55,7 +56,19 @@ def keep_classes(records: Sequence[Record], new_index: Sequence[int | None]) -> 
     return [replace(record, target=moved(record.target, new_index, count)) for record in records]
 
 
-def converted(dataset: Dataset) -> Dataset:
-    """Return a dataset whose targets are those of `as_target`, for the dataset's own classes."""
-    count = len(dataset.classes)
-    return replace(dataset, records=tuple(replace(each, target=as_target(each.target, count, each.key)) for each in dataset.records))
+def converted(dataset: Dataset, count: int | None = None) -> Dataset:
+    """Return a dataset whose targets are those of `as_target` for `count` classes; None for the dataset's own classes.
+
+    Raises:
+        DataError: targets have another length or another value. The message lists them.
+    """
+    count, records, faults = len(dataset.classes) if count is None else count, list[Record](), list[Fault]()
+    for each in dataset.records:
+        try:
+            records.append(replace(each, target=as_target(each.target, count, each.key)))
+        except InputError as error:
+            faults.append(Fault(each.key, str(error).removeprefix(f"{each.key}: "), whole=True, kind="unknown-label"))
+    if faults:
+        what = f"data {dataset.name!r}: {counted(len(faults), 'target')} that multi-label models can't be trained on or scored with:"
+        raise DataError(what, faults)
+    return replace(dataset, records=tuple(records))

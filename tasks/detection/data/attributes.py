@@ -67,15 +67,16 @@ def attributes_matched(dataset: Dataset, attributes: Attributes) -> Dataset:
         return dataset
     faults: list[Fault] = []
     places = {name: {value: index for index, value in enumerate(values)} for name, values in attributes.items()}
-    records = [_matched(record, places, faults) for record in dataset.records]
+    file = f"{dataset.annotations.name}: " if isinstance(dataset, NumberedDataset) else ""
+    records = [_matched(record, places, faults, file) for record in dataset.records]
     if faults:
-        file = f" in {dataset.annotations}" if isinstance(dataset, NumberedDataset) else ""
-        what = f"data {dataset.name!r}: {counted(len(faults), 'value')} of attributes{file} that the model doesn't declare:"
+        where = f" in {dataset.annotations}" if isinstance(dataset, NumberedDataset) else ""
+        what = f"data {dataset.name!r}: {counted(len(faults), 'value')} of attributes{where} that the model doesn't declare:"
         raise DataError(what, faults, "Correct the annotations, or declare the values with attributes= (--attributes).")
     return replace(dataset, records=tuple(records))
 
 
-def _matched(record: Record, places: Mapping[str, Mapping[str, int]], faults: list[Fault]) -> Record:
+def _matched(record: Record, places: Mapping[str, Mapping[str, int]], faults: list[Fault], file: str) -> Record:
     if record.target is None:
         return record
     target = as_target(record.target, record.key)
@@ -84,16 +85,16 @@ def _matched(record: Record, places: Mapping[str, Mapping[str, int]], faults: li
         if values.dtype.kind != "U":  # already matched
             continue
         wanted = [index.get(value, _UNKNOWN) for value in values.tolist()]
-        faults += _faults(record.key, target, name, values, index)
+        faults += _faults(record.key, target, name, values, index, file)
         target[f"{ATTRIBUTE}{name}"] = np.array(wanted, np.int64)
     return replace(record, target=target)
 
 
-def _faults(key: str, target: Target, name: str, values: NDArray[Any], index: Mapping[str, int]) -> Iterator[Fault]:
+def _faults(key: str, target: Target, name: str, values: NDArray[Any], index: Mapping[str, int], file: str) -> Iterator[Fault]:
     ids: Sequence[int] | None = target["ids"].tolist() if "ids" in target else None
     for number, value in enumerate(values.tolist()):
         if value and value not in index:
             place = f"box {number + 1}" if ids is None else f"annotation id {ids[number]}"
             (near,) = difflib.get_close_matches(value, index, n=1, cutoff=0)
-            reason = f"{place}: the attribute {name!r} is {value!r}; the model declares {', '.join(index)}. Nearest: {near}"
-            yield Fault(key, reason, kind="unknown-label", place=place)
+            reason = f"{file}{place}: the attribute {name!r} is {value!r}; the model declares {', '.join(index)}. Nearest: {near}"
+            yield Fault(key, reason, kind="attribute-value", place=place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -50,6 +51,9 @@ class DataCheckFlags(_DataFlags):
 
     data: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="DATA")]
     """Dataset, as scheme:path or a path. Without split=, all splits are checked together."""
+    attributes: Mapping[str, Sequence[str]] | None = None
+    """Detection only: attributes that models will predict, with their values. Other values in the annotations are errors. By default, all
+    values are accepted and counted."""
     report: Path | None = None
     """Output file for an HTML report with counts and contact sheets; by default, no report is written."""
     fix: Path | None = None
@@ -59,6 +63,16 @@ class DataCheckFlags(_DataFlags):
     """Maximum Hamming distance between 64-bit image hashes for two images to count as near-duplicates."""
     workers: int | None = None
     """Number of decoding processes; by default one per core if there are many images, otherwise none."""
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the models that the data is for, including the attributes."""
+        return super().options | ({} if self.attributes is None else {"attributes": self.attributes})
+
+    @property
+    def task_name(self) -> str | None:
+        """The task that the flags name; detection if attributes are declared."""
+        return super().task_name or (None if self.attributes is None else "detection")
 
 
 @dataclass(frozen=True)

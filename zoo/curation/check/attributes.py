@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from zoo.curation.check.findings import Finding
 from zoo.curation.check.items import Item
@@ -27,8 +27,18 @@ def value_counts(items: Sequence[Item]) -> dict[str, dict[str, int]]:
     return {name: dict(values.most_common()) | ({"(unknown)": unknown[name]} if unknown[name] else {}) for name, values in several.items()}
 
 
-def findings(items: Sequence[Item]) -> Iterator[Finding]:
-    """Report values that differ only in case and spaces, and values that occur in other splits than the training split only."""
+def findings(items: Sequence[Item], declared: Iterable[str]) -> Iterator[Finding]:
+    """Report attributes without values, and values that differ only in case and spaces or don't occur in the training split.
+
+    Args:
+        items: the samples.
+        declared: names of the attributes that the models predict.
+    """
+    having = {name for item in items for name, values in item.attributes.items() if any(values)}
+    for name in declared:
+        if name not in having:
+            known = ", ".join(sorted(having)) or "none"
+            yield Finding("attribute", name, f"is declared, but no box has a value of it; the attributes in the data are: {known}")
     by_split: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for item in items:
         for name, values in item.attributes.items():

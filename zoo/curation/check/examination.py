@@ -36,7 +36,7 @@ def examine(
     """Read a whole dataset (string, path or sequence of samples) and report its problems.
 
     Without `split=`, all splits are checked together, because images that appear in two splits are often overlooked. `options` are
-    those of the models that the data is for, if they matter for the data, as `multi_label` does. `near` is the maximum
+    those of the models that the data is for, if they matter for the data, as `multi_label` and `attributes` do. `near` is the maximum
     Hamming distance between the 64-bit perceptual hashes of near-duplicate images. For `workers`, see `look_at_all`.
     """
     if not 0 <= near <= 32:
@@ -56,7 +56,7 @@ def examine(
     found += labels.pairs(opened, facts)
     found += labels.people(opened, counts) if people else labels.classes(opened, counts)
     found += labels.strays(opened)
-    found += attributes.findings(items)
+    found += attributes.findings(items, getattr(kind.parse_options(options or {}), "attributes", None) or ())
     found += boxes.findings(items, facts)
     found += boxes.misread(read, items, facts, str(opened.root))
     splits = Counter(split for item in items for split in item.splits or ("",))

@@ -46,7 +46,8 @@ KINDS: Mapping[str, Kind] = {
     "near-duplicate": Kind("note", "near-duplicate images"),
     # labels, people, pairs
     "unknown-label": Kind("error", "labels that match no class"),
-    "attribute": Kind("warning", "values of attributes that differ only in spelling, or are missing from the training split"),
+    "attribute-value": Kind("error", "values of attributes that aren't declared"),
+    "attribute": Kind("warning", "values of attributes that differ only in spelling, or are missing from the training split or the data"),
     "empty-class": Kind("error", "classes without samples"),
     "unbalanced": Kind("warning", "badly unbalanced classes"),
     "single-picture": Kind("warning", "people with a single image"),

@@ -113,6 +113,10 @@ def _add(opened: Opened, split: str, part: Dataset, task: Task) -> None:
     splits = (split,) if split else ()
     items = [_item(record, part.classes, splits, task) for record in part.records]
     faults = part.skipped
+    try:
+        task.data.checked(part, part.classes)
+    except DataError as error:
+        faults = (*faults, *error.faults)
     if split and not any(item.record.path for item in items):
         items = [replace(item, key=f"{split}/{item.key}") for item in items]
         faults = tuple(replace(fault, key=f"{split}/{fault.key}") for fault in faults)

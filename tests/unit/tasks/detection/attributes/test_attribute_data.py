@@ -130,7 +130,8 @@ def test_a_value_nobody_declared_is_named(tmp_path: Path) -> None:
     data = f"coco:{write_squares(tmp_path, images)}"
     message = (
         rf"data '{data}': 1 value of attributes in {tmp_path}/annotations/instances_default.json that the model doesn't declare:\n"
-        r"  1.png: annotation id 12: the attribute 'colour' is 'gren'; the model declares red, green, blue. Nearest: green\n"
+        r"  1.png: instances_default.json: annotation id 12: the attribute 'colour' is 'gren'; the model declares red, green, blue. "
+        r"Nearest: green\n"
         r"Correct the annotations, or declare the values with attributes= \(--attributes\)"
     )
     with pytest.raises(DataError, match=message):
