@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -16,13 +17,13 @@ from zoo.data.tables import SUFFIXES
 from zoo.errors import DataError, Fault, ImageError, InputError
 from zoo.images import decoding
 from zoo.tasks.classification.datasets import SCHEMES
-from zoo.tasks.classification.labels import explain, renamed_labels, several_labels
+from zoo.tasks.classification.labels import MULTI_LABEL, explain, renamed_labels, several_labels
 
 if TYPE_CHECKING:
     from datasets import Dataset as Table
 
 _SAVED = ("dataset_dict.json", "state.json")  # files of a dataset with several splits, and of a single split
-_SEVERAL = "write a table for csv: and --multi-label, with one column of 0 and 1 for each class"
+_SEVERAL = "write a column of lists instead of text, and build the model with multi_label=True (--multi-label)"
 _PLAIN = ("string", "large_string", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool")
 
 
@@ -32,16 +33,15 @@ def open_hf(ref: DataRef, on_error: OnError) -> Dataset:
     `image=` and `label=` select the columns if several are suitable. `config=` selects the configuration of a dataset on the hub. The
     label column contains class labels, whose names and order are used, or text or integers, which are sorted.
     """
-    table = _table(ref)
-    from datasets import Image  # `_table` has checked that the library is installed
+    return read_one_label(ref, open_table(ref), on_error)
 
-    image = _column(ref, table, "image", lambda feature: type(feature).__name__ == "Image")
-    label = _column(ref, table, "label", _is_label)
-    try:
-        values = [None if value != value else value for value in table.select_columns(label)[:][label]]  # NaN of float columns
-        encoded = table.cast_column(image, Image(decode=False))
-    except _damage() as error:
-        raise DataError(f"data {ref.text!r}: the tables of the dataset are damaged: {_short(error)}") from None
+
+def read_one_label(ref: DataRef, table: Table, on_error: OnError) -> Dataset:
+    """Return the dataset of a table with a column of one class per image."""
+    image = image_column(ref, table)
+    label = _column(ref, table, "label", is_label)
+    encoded, columns = read_columns(ref, table, image, [label])
+    values = [None if value != value else value for value in columns[label]]  # NaN of float columns
     names = getattr(table.features[label], "names", None)
     if strange := [name for name in names or () if not isinstance(name, str)]:
         raise DataError(f"data {ref.text!r}: the column {label!r} has a class named {strange[0]!r}; expected texts as names")
@@ -54,7 +54,7 @@ def open_hf(ref: DataRef, on_error: OnError) -> Dataset:
     records, faults = [], []
     for index, value in enumerate(values):
         key = f"{index:06d}"
-        name = _name(value, names)
+        name = label_name(value, names)
         name = None if name is None else whole.get(name, name)
         if name is None or name in several:
             reason = (
@@ -64,8 +64,25 @@ def open_hf(ref: DataRef, on_error: OnError) -> Dataset:
             )
             faults.append(Fault(key, reason, whole=True, kind="unknown-label"))
         else:
-            records.append(Record(key, _Encoded(encoded, index, image, f"{ref.text} {key}"), number[name]))
+            records.append(Record(key, encoded(index), number[name]))
     return finish(ref, records, classes, faults, on_error, notes=[note] if note else [])
+
+
+def image_column(ref: DataRef, table: Table) -> str:
+    """Return the name of the column of images; raise an `InputError` if there is none, or several and `image=` selects none of them."""
+    return _column(ref, table, "image", lambda feature: type(feature).__name__ == "Image")
+
+
+def read_columns(ref: DataRef, table: Table, image: str, names: Sequence[str]) -> tuple[Callable[[int], Encoded], dict[str, list[Any]]]:
+    """Return a function that returns the image of a row, and the values of columns by name. Raise a `DataError` for damaged tables."""
+    from datasets import Image  # `open_table` has checked that the library is installed
+
+    try:
+        values = table.select_columns(list(names))[:]
+        encoded = table.cast_column(image, Image(decode=False))
+    except _damage() as error:
+        raise DataError(f"data {ref.text!r}: the tables of the dataset are damaged: {_short(error)}") from None
+    return (lambda index: Encoded(encoded, index, image, f"{ref.text} {index:06d}")), values
 
 
 def _damage() -> tuple[type[Exception], ...]:
@@ -75,7 +92,7 @@ def _damage() -> tuple[type[Exception], ...]:
     return (pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError, IndexError)
 
 
-def _table(ref: DataRef) -> Table:
+def open_table(ref: DataRef) -> Table:
     """Open the dataset and return the table of the requested split, after validation."""
     try:
         import datasets  # an optional dependency that takes seconds to import
@@ -143,14 +160,19 @@ def _column(ref: DataRef, table: Table, option: str, fits: Any) -> str:
         return given
     if len(candidates) != 1:
         found = f"column could be {', '.join(candidates)}" if candidates else "column was not found"
-        lists = any(type(feature).__name__ in ("List", "LargeList", "Sequence") for feature in table.features.values())
-        if option == "label" and not candidates and lists:
-            found += f"; columns with several labels per image can't be read here; {_SEVERAL}"
+        if option == "label" and not candidates and any(map(is_list, table.features.values())):
+            found += f"; for columns with several labels per image, {MULTI_LABEL}"
         raise InputError(f"data {ref.text!r}: the {option} {found}; select it with {option}=. The columns are: {columns}")
     return str(candidates[0])
 
 
-def _is_label(feature: Any) -> bool:
+def is_list(feature: Any) -> bool:
+    """Return whether a column contains a list of labels for each image."""
+    return type(feature).__name__ in ("List", "LargeList", "Sequence") and is_label(feature.feature)
+
+
+def is_label(feature: Any) -> bool:
+    """Return whether a column contains class labels, text or integers."""
     return hasattr(feature, "names") or getattr(feature, "dtype", None) in _PLAIN
 
 
@@ -158,7 +180,7 @@ def _is_float(feature: Any) -> bool:
     return getattr(feature, "dtype", None) in ("float16", "float32", "float64")
 
 
-def _name(value: Any, names: list[str] | None) -> str | None:
+def label_name(value: Any, names: list[str] | None) -> str | None:
     """Return the class name of a label, or None if the class is unknown, which the hub's test sets mark with −1."""
     if value is None or value == "":
         return None
@@ -168,7 +190,7 @@ def _name(value: Any, names: list[str] | None) -> str | None:
 
 
 @dataclass(frozen=True)
-class _Encoded:
+class Encoded:
     """Image in a table, which is decoded when the object is called."""
 
     table: Table
@@ -177,6 +199,7 @@ class _Encoded:
     name: str
 
     def __call__(self) -> NDArray[np.uint8]:
+        """Return the decoded image."""
         return decoding.decode(self.encoded(), self.name)
 
     def encoded(self) -> bytes:

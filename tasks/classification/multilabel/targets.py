@@ -14,6 +14,8 @@ from zoo.errors import DataError, Fault, InputError
 from zoo.system.wording import counted
 
 Target = NDArray[np.float32]
+# values in tables, in lower case
+VALUES = {"1": 1.0, "1.0": 1.0, "true": 1.0, "0": 0.0, "0.0": 0.0, "false": 0.0, "": np.nan, "nan": np.nan}
 
 
 def as_target(value: Any, count: int, key: str) -> Target:

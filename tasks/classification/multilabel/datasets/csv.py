@@ -20,10 +20,9 @@ from zoo.errors import Flaw, InputError
 from zoo.tasks.classification.datasets.csv import sorted_labels
 from zoo.tasks.classification.labels import list_parts
 from zoo.tasks.classification.multilabel.datasets import SCHEMES
-from zoo.tasks.classification.multilabel.targets import Target, keep_classes
+from zoo.tasks.classification.multilabel.targets import VALUES, Target, keep_classes
 from zoo.tasks.classification.pictures import PictureRows
 
-_VALUES = {"1": 1.0, "1.0": 1.0, "true": 1.0, "0": 0.0, "0.0": 0.0, "false": 0.0, "": np.nan, "nan": np.nan}
 _LISTS = {"labels", "tags", "classes", "categories", "targets"}  # names of columns of lists, besides those of a label
 _DELIMITERS = ("|", ";", ",")  # tried in this order
 _EXPECTED = ("path", "a column of 1 and 0 for each class, or labels", "split")
@@ -78,13 +77,13 @@ def _of_columns(ref: DataRef, table: tables.Table) -> tuple[tuple[str, ...], lis
 
     def values(row: tables.Row) -> Target:
         for name in columns:
-            if row.values[name].lower() not in _VALUES:
+            if row.values[name].lower() not in VALUES:
                 raise Flaw(
                     f"the column {name!r} is {row.values[name]!r}; expected 1, 0 or an empty cell (unknown). If it isn't a class, choose "
                     "the columns of the classes with ?classes=; if it contains a list of labels, name it with ?labels=",
                     "unknown-label",
                 )
-        return np.array([_VALUES[row.values[name].lower()] for name in columns], np.float32)
+        return np.array([VALUES[row.values[name].lower()] for name in columns], np.float32)
 
     read = PictureRows.read(ref, table, values)
     classes = in_order(columns, table.path.parent)

@@ -1,4 +1,4 @@
-"""The formats with one class per image (`folder:`, `hf:`, `demo:`): this class occurs in the image, and all others don't."""
+"""The formats with one class per image (`folder:`, `demo:`): this class occurs in the image, and all others don't."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def open_one_label(name: str, ref: DataRef, on_error: OnError) -> Dataset:
     return converted(ONE_LABEL[name].open(ref, on_error))
 
 
-for _name in ("folder", "hf", "demo"):
+for _name in ("folder", "demo"):
     SCHEMES.add(_name, replace(ONE_LABEL[_name], open=partial(open_one_label, _name)))

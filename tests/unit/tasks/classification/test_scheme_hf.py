@@ -77,15 +77,13 @@ def test_labels_that_pandas_wrote_as_fractions(tmp_path: Path, kind: str) -> Non
 def test_several_labels_point_to_multi_label_classification(tmp_path: Path) -> None:
     folder = save(table(["dog", "cat dog"], hf.Value("string")), tmp_path / "a")
     words = (
-        r"000001: the label 'cat dog' looks like several labels \(cat, dog\), but .* write a table for csv: and --multi-label, .*\?classes="
+        r"000001: the label 'cat dog' looks like several labels \(cat, dog\), but .* write a column of lists instead of text, .*\?classes="
     )
     with pytest.raises(DataError, match=words):
         opened(f"hf:{folder}")
     assert opened(f"hf:{folder}?classes=dog,cat dog").classes == ("dog", "cat dog")
     folder = save(table([["dog"], ["cat", "dog"]], hf.List(hf.Value("string"))), tmp_path / "b")
-    with pytest.raises(
-        InputError, match=r"the label column was not found; .* can't be read here; write a table for csv: and --multi-label"
-    ):
+    with pytest.raises(InputError, match=r"the label column was not found; for columns with several .* multi_label=True \(--multi-label\)"):
         opened(f"hf:{folder}")
 
 
