@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from zoo.cli.context import class_list, progress_of, value_of
-from zoo.cli.flags import combine
+from zoo.cli.flags import RunFlags, combine
 from zoo.cli.heads import head_settings, named_values
 from zoo.errors import InputError, UnknownNameError
 from zoo.task.flags import TaskFlags, flags_of
@@ -68,7 +68,7 @@ class JointBuildFlags:
     classes: Several = ()
     """Class names of a head: NAME=CLASS,CLASS; by default taken from its training data."""
     adapters: str | None = None
-    """Comma-separated names of heads, or of heads to add, to which the frozen backbone is fitted with residual adapters."""
+    """Comma-separated names of new heads that get residual adapters, which fit the frozen backbone to them."""
     passes: int | None = None
     """Maximum number of passes through the backbone that an image may need; by default any number."""
 
@@ -123,9 +123,25 @@ def flags_of_heads(tasks: Mapping[str, str], words: Sequence[str]) -> type[Any]:
     """Return the flags of the command for the heads `tasks`."""
     flags = {name: flags_of(task) for name, task in tasks.items()}
     recipe = find_joint_recipe({name: (own.recipe, own.recipes) for name, own in flags.items()}, value_of("--recipe", [*words]))
+    _check_flags(flags, words, {option.name for kind in (TrainFlags, JointBuildFlags, RunFlags, type(recipe)) for option in fields(kind)})
     combined = combine(TrainFlags, TaskFlags("", NoFlags, NoFlags, Recipe, {}), recipe, build=JointBuildFlags)
     combined.tasks = dict(tasks)
     return combined
+
+
+def _check_flags(known: Mapping[str, TaskFlags], words: Sequence[str], own: Collection[str]) -> None:
+    """Raise an `InputError` for flags of single heads, other than the command's `own` flags, because --set replaces them."""
+    for word in words:
+        flag = word.partition("=")[0]
+        name = flag.removeprefix("--").removeprefix("no-").replace("-", "_")
+        having = [
+            head for head, of in known.items() if name in {option.name for kind in (of.options, of.recipe) for option in fields(kind)}
+        ]
+        if flag.startswith("--") and having and name not in own:
+            raise InputError(
+                f"{flag} is not a flag of models with several heads; pass --set {name}=VALUE for all heads whose task has it, "
+                f"or --set {having[0]}.{name}=VALUE for one head"
+            )
 
 
 def train_heads(flags: Any) -> Run:
@@ -177,7 +193,7 @@ def _sorted(values: Sequence[str], tasks: Mapping[str, str]) -> tuple[dict[str, 
 def _model(
     flags: Any, tasks: Mapping[str, str], options: Mapping[str, Mapping[str, Any]], data: Mapping[str, str], progress: Progress
 ) -> tuple[Model, dict[str, Any]]:
-    """Return the model, and the training data, opened where the classes of new heads are taken from it."""
+    """Return the model, and the training data. The data of new heads is opened, because their classes may be taken from it."""
     from zoo.models.archive import load
     from zoo.models.builder import build
     from zoo.models.joint import add_task

@@ -49,6 +49,8 @@ class Agreement:
 
     def __str__(self) -> str:
         """Return a one-line summary."""
+        if not self.pictures:
+            return "not compared, because it runs in eager float32 like the original"
         parts = [f"{self.pictures} images: largest relative error {self.relative_error:.1e}"]
         parts += [] if self.agreement is None else [f"{100 * self.agreement:.2f} % of the predictions equal"]
         if self.score is not None and self.eager is not None and self.compiled is not None:
@@ -216,7 +218,12 @@ class Compiled(Model):
         return {"compiled": {**self.making.to_dict(), "fingerprints": self.fingerprints, "networks": networks, "files": files}}
 
     def view(self, name: str) -> Compiled:
-        """Return a model with one head, which uses the graphs of this model. Its head is named after its task."""
+        """Return a model with one head, which uses the graphs of this model. Its head is named after its task.
+
+        Raises:
+            UnknownNameError: the model has no head of that name.
+        """
+        (name,) = self._chosen([name])
         return self if [*self.config.heads] == [name] and name == self.config.task else CompiledView(self, name)
 
 

@@ -166,9 +166,14 @@ class Model(nn.Module):
         return found
 
     def view(self, name: str) -> Model:
-        """Return a model with one head, which shares the parameters of this model. Its head is named after its task."""
+        """Return a model with one head, which shares the parameters of this model. Its head is named after its task.
+
+        Raises:
+            UnknownNameError: the model has no head of that name.
+        """
         if [*self.config.heads] == [name] and name == self.config.task:
             return self
+        (name,) = self._chosen([name])
         task = self.config.heads[name].task
         adapters = {task: self._adapters(name)} if name in self.adapters else {}
         other = Model(self.backbone, {task: self._head(name)}, adapters, self.config.alone(name), self.head_metadata(name))

@@ -10,6 +10,7 @@ from zoo.models.archive import save
 from zoo.models.model import Model
 from zoo.system.disk import storing, tensor_bytes
 from zoo.system.threads import THREADS
+from zoo.system.wording import counted
 from zoo.task.joint import JointRecipe
 from zoo.task.metric import Scores
 from zoo.training.batches import RunData
@@ -50,7 +51,8 @@ def train_alone(inputs: RunData, plan: MixedPlan, name: str, model: Model, folde
     own = replace(
         inputs, model=model, streams=(inputs.streams[place].only(name),), recipe=inputs.recipe.heads[name], counts=(plan.counts[place],)
     )
-    own.reading.progress.say(f"training {name} alone, on the same {plan.counts[place] * plan.epochs} batches of its data")
+    batches = counted(plan.counts[place] * plan.epochs, "batch", "batches")
+    own.reading.progress.say(f"training {name} alone, on the same {batches} of its data")
     with RunFolder(folder.path / FOLDER / name, inputs.processes.first, folder.minutes) as place_of:
         with own.processes.together():
             loop = TrainingLoop(own)

@@ -115,6 +115,8 @@ def test_the_comparison_with_heads_alone_is_printed(pictures: Path, tmp_path: Pa
         (["--data", "one=folder:x", "--set", "three.flip=0"], "unknown head in --set: 'three'"),
         (["--data", "one=folder:x", "--set", "flipp=0"], "unknown option or setting in --set: 'flipp'. Nearest: flip"),
         (["--data", "one=folder:x", "--set", "one.lr=0"], "It is a flag of the whole run: --lr"),
+        (["--data", "one=folder:x", "--flip", "0"], "--flip is not a flag of models with several heads; pass --set flip=VALUE for"),
+        (["--data", "one=folder:x", "--image-size=64"], "or --set one.image_size=VALUE for one head"),
         (["--data", "one=folder:x", "--set", "flip"], "--set is 'flip'; expected HEAD.NAME=VALUE, such as parts.flip=0"),
         (["--data", "one=folder:x", "--set", "one.flip=x"], "--set, head one: flip is 'x'; expected a number"),
         (["--data", "one=folder:x", "--mix", "even"], "recipe: mix is 'even'; expected 'proportional', 'equal', or 'temperature=T'"),

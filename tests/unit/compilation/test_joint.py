@@ -154,6 +154,8 @@ def test_a_view_is_a_model_with_one_head(fake: type[Fake], tmp_path: Path, folde
             assert model_fingerprint(view) == model_fingerprint(own)
             assert embedding_fingerprint(view) == embedding_fingerprint(own), "a gallery must accept both"
             assert view.view(view.task) is view
+            with pytest.raises(UnknownNameError, match="unknown head of the model: 'other'"):
+                each.view("other")
     with pytest.raises(InputError, match="'who' of a compiled model can't be saved alone"):
         zoo.save(fast.view("who"), tmp_path / "view")
     with pytest.raises(InputError, match="several heads"):

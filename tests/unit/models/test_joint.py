@@ -228,6 +228,8 @@ def test_a_view_shares_the_parameters() -> None:
     view = model.view("species")
     assert {id(parameter) for parameter in view.parameters()} <= {id(parameter) for parameter in model.parameters()}
     assert view.view("classification") is view
+    with pytest.raises(UnknownNameError, match=r"unknown head of the model: 'specie'\. Nearest: species"):
+        model.view("specie")
 
 
 def test_adding_a_head_leaves_the_answers_of_the_others() -> None:
