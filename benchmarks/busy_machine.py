@@ -126,7 +126,7 @@ def works(scratch: Path, pictures: int) -> dict[str, Callable[[], Work]]:
 
 
 def measure(names: Sequence[str], rounds: int, pictures: int) -> list[Row]:
-    """Measure kinds of work, in all states by turns."""
+    """Measure each kind of work, in all states in turn."""
     threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as scratch:
         prepared = {name: prepare() for name, prepare in works(Path(scratch), pictures).items() if name in names}

@@ -220,7 +220,7 @@ def main(flags: Flags) -> int:
     """Run the benchmark and return the exit status: 0 if all targets are met or don't apply (in fp32), 1 if not, 2 if a flag is invalid."""
     chosen = [work for work in works(flags.batch, flags.side, flags.boxes_batch, 480, 640) if flags.only in work.name]
     if not chosen:
-        raise InputError(f"--only is {flags.only!r}; the name of no row contains it")
+        raise InputError(f"--only is {flags.only!r}; expected a part of a row's name")
     lines = [measure(work, flags.rounds, flags.steps, flags.precision) for work in chosen]
     precision = pick_training_precision(flags.precision, torch.device("cpu"))
     found = [{**asdict(line), "ratio": line.ratio} for line in lines]

@@ -16,8 +16,8 @@ def several_labels(labels: Iterable[str], known: Collection[str] = ()) -> dict[s
 
     They are lists (`['cat', 'dog']`), numbers (`3 17`), and labels whose parts, separated by `|`, `;`, commas or spaces, are labels of
     other images: all parts of most labels that have several, or at least one part of each. Names of several words, such as "tiger shark"
-    and "ski mask" among those of ImageNet, are thus no lists. Parts separated by `|`, `;` or commas may also occur in other lists only.
-    Labels in `known` are never lists.
+    and "ski mask" among those of ImageNet, are therefore not lists. Parts separated by `|`, `;` or commas may also occur in other lists
+    only. Labels in `known` are never lists.
     """
     unknown = set(labels) - set(known)
     found = {label: parts for label in unknown if len(parts := list_parts(label)) > 1}
@@ -32,7 +32,7 @@ def several_labels(labels: Iterable[str], known: Collection[str] = ()) -> dict[s
 
 
 def _are_lists(split: Sequence[tuple[str, ...]], single: Collection[str], separator: str) -> bool:
-    """Return whether labels with several parts are lists, given their parts and the labels with one part."""
+    """Return whether labels that can be split are lists of labels. `split` has their parts, `single` the labels that can't be split."""
     if 2 * sum(all(part in single for part in parts) for parts in split) > len(split):
         return True
     if all(any(part in single for part in parts) for parts in split):

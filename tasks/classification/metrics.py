@@ -143,8 +143,8 @@ def _curves(answers: Answers, seen: Sequence[int], names: Sequence[str]) -> tupl
 def _decisions(answers: Answers, seen: Sequence[int], names: Sequence[str]) -> dict[str, tuple[NDArray[np.bool_], Floats]]:
     """Return the binary labels [P] and the predicted probabilities [P] for each line of the curves.
 
-    Each class has one line, from its labels against the rest, unless all labels are equal. With more than 12 classes, there is a single
-    line, the micro average over all classes.
+    Each class has one line, for this class against all others, unless all images or none belong to it. With more than 12 classes, there
+    is a single line, the micro average over all classes.
     """
     if len(seen) > LINES:
         if answers.logits.size > _MICRO:

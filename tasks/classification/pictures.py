@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class PictureRow(Generic[T]):
-    """A row of the requested split: key and file of the image, its value, and the place for faults."""
+    """A row of the requested split: key and file of the image, its value, and the table's row, whose place is used in error messages."""
 
     key: str
     file: Path

@@ -56,7 +56,7 @@ class ClassificationBuilding(Building):
         return ClassificationHead(spec.levels[-1].channels, spec.num_classes, spec.options.dropout)
 
     def bound_options(self, made_with: Mapping[str, Any]) -> Sequence[str]:
-        """Return `multi_label`: weights trained for one class per image can't predict several, nor the reverse."""
+        """Return `multi_label`: weights trained for one class per image can't predict several, and vice versa."""
         return ("multi_label",) if "multi_label" in made_with else ()
 
     def metadata(self, options: ClassificationOptions) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def checked_attributes(attributes: Any) -> dict[str, list[str]]:
 def value_text(value: Any) -> str:
     """Return an attribute's value in an annotation as text; "" if it is unknown.
 
-    True and false are "true" and "false", also if they are texts in another spelling, because CVAT writes them as booleans to JSON and as
+    True and false are "true" and "false", even if they are texts in another spelling, because CVAT writes them as booleans to JSON and as
     texts to XML. Whole numbers have no decimal point. A list with one value, as annotation tools write choices, stands for this value.
     """
     if isinstance(value, list) and len(value) == 1:

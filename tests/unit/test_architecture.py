@@ -17,7 +17,7 @@ import zoo
 
 ROOT = Path(__file__).resolve().parents[2]
 LINKS = ("zoo/tasks", "zoo/benchmarks")
-# Each group of wings imports only groups that stand before it.
+# Each group of wings imports only groups that are listed before it.
 WINGS = (
     ("errors", "registry"),
     ("system",),

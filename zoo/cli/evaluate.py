@@ -31,7 +31,8 @@ class EvalFlags:
     """How to combine an ensemble's predictions. soft: mean of the probabilities (classification), fused boxes (detection) or mean cosine
     similarity (face); hard (classification only): majority vote; weighted (classification only): mean with weights fitted on --val."""
     val: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Validation data used to fit the weights; required by --vote weighted. Must differ from --data, and names heads in the same way."""
+    """Validation data used to fit the weights; required by --vote weighted. Must differ from --data. For a model with several heads:
+    NAME=DATA, as for --data."""
     tta: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Test-time augmentation: "flip" (horizontal flips), "scales" (other input sizes), or both as "flip,scales"."""
     predictions: Path | None = None

@@ -22,7 +22,7 @@ Quiet = Annotated[bool, tyro.conf.arg(help="Don't show progress.")]
 Json = Annotated[bool, tyro.conf.arg(help="Print only a single JSON object to standard output.")]
 _DATA = (
     "Evaluation data: a path, or a dataset string scheme:path[?split=…&classes=…&limit=…&exact=true]. "
-    "For a model with several heads NAME=DATA, or NAME,NAME=DATA, once for each head to score."
+    "For a model with several heads: NAME=DATA, or NAME,NAME=DATA, once for each head to score."
 )
 EvaluationData = Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(help=_DATA, help_behavior_hint="(required)")]
 

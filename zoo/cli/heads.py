@@ -19,7 +19,7 @@ def named_values(flag: str, values: Sequence[str], heads: Sequence[str], what: s
 
     Args:
         flag: name of the flag, such as "--data".
-        values: its values, NAME=VALUE. The name stands before the first ":", so `coco:x?a=b` has none.
+        values: its values, NAME=VALUE. The name precedes the first ":", so `coco:x?a=b` has none.
         heads: names of the heads. If there is only one, its name may be omitted.
         what: description of the value, for messages.
 

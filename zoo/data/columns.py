@@ -108,7 +108,7 @@ def find_columns(header: Sequence[str], required: Sequence[str], optional: Seque
 
 
 def _one_of_a_kind(names: Sequence[str]) -> bool:
-    """Return whether the first of several names is that of the class, and the others are those of its number."""
+    """Return whether the first of several columns names the class, and the others contain its number."""
     return not plain(names[0]).endswith("id") and all(plain(name).endswith("id") for name in names[1:])
 
 
@@ -150,7 +150,7 @@ def renamed(found: Found) -> str:
 
 
 def misspelt(found: Found, optional: Sequence[str]) -> list[tuple[str, str]]:
-    """Return columns that are probably optional ones with a wrong spelling, and these."""
+    """Return pairs of a column that is probably misspelt and the optional column that it probably stands for."""
     absent = [name for name in optional if name not in found.names]
     near = ((name, difflib.get_close_matches(name.strip().lower(), absent, n=1, cutoff=0.7)) for name in found.others)
     return [(name, close[0]) for name, close in near if close]

@@ -123,7 +123,7 @@ class Dataset(Sequence[Sample]):
         records: records of the samples, in a fixed order.
         classes: class names by index; empty if unknown.
         skipped: annotation errors that were skipped because the dataset was opened with `on_error="skip"`.
-        notes: what the reader assumed, converted or passed over, one line each; commands print them.
+        notes: what the reader assumed, converted or ignored, one line each; commands print them.
         exact: whether to always decode images at full size; otherwise JPEGs much larger than the model's input are decoded at a reduced
             scale.
     """

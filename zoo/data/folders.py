@@ -58,14 +58,14 @@ def is_system_folder(name: str) -> bool:
 
 @dataclass
 class Folders:
-    """Lists the folders and images of a dataset, follows links as `rule` allows (see `Links`), and records what is passed over.
+    """Lists the folders and images of a dataset, follows links as `rule` allows (see `Links`), and records what is ignored.
 
     Attributes:
         root: dataset folder, which the keys of faults are relative to.
         rule: one of `links.RULES`.
         annotations: suffix of annotation files; links to them that can't be followed are faults, too.
         faults: links that lead nowhere or are refused, and folders that can't be read.
-        passed: paths of the files and folders that were passed over, by reason.
+        passed: paths of the files and folders that were ignored, by reason.
     """
 
     root: Path
@@ -88,7 +88,7 @@ class Folders:
             if also(Path(path)) or is_picture(path):
                 found.append(Path(path))
             elif not is_other_name(os.path.basename(path)):
-                self._pass("files that aren't images in a supported format, passed over", path)
+                self._pass("files that aren't images in a supported format, ignored", path)
         return sorted(found)
 
     def files(self, folder: Path, *, deep: bool = True) -> Iterator[str]:
@@ -103,7 +103,7 @@ class Folders:
             with contextlib.suppress(OSError):  # `_entries` reports it
                 status = os.stat(place)
                 if (status.st_dev, status.st_ino) in seen:
-                    self._pass("links to folders that are listed under another path, passed over", place)
+                    self._pass("links to folders that are listed under another path, ignored", place)
                     continue
                 seen.add((status.st_dev, status.st_ino))
             for entry in self._entries(place, top):
@@ -114,7 +114,7 @@ class Folders:
 
     @property
     def notes(self) -> list[str]:
-        """What was passed over, one line for each reason."""
+        """Files and folders that were ignored, one line for each reason."""
         return [f"{reason}: {listed(list(paths))}" for reason, paths in self.passed.items()]
 
     def _entries(self, place: str, top: str) -> Iterator[os.DirEntry[str]]:
@@ -151,7 +151,7 @@ class Folders:
             return False
         real = os.path.realpath(entry.path) if entry.is_dir() else ""
         if real and is_within(top, real):
-            self._pass("links to a folder that contains them, passed over", entry.path)
+            self._pass("links to a folder that contains them, ignored", entry.path)
             return False
         return True
 

@@ -1,4 +1,4 @@
-"""Paths of another computer in annotations: the longest end of a path that exists in the dataset's folders names the file."""
+"""Paths on another computer in annotations: the file is found by the longest trailing part that exists in the dataset's folders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LONGEST = 4096  # characters of a path; no file system has longer ones
 
 
 def tails(text: str) -> list[str]:
-    r"""Return the ends of a Windows or POSIX path, longest first, with slashes; they never lead out of the folder they are joined to.
+    r"""Return the trailing parts of a Windows or POSIX path, longest first, with slashes; none leads out of the folder it is joined to.
 
     Example:
         >>> tails("..\\media\\C:\\pets/1.jpg")
@@ -30,7 +30,7 @@ def tails(text: str) -> list[str]:
 
 
 class MovedFiles:
-    """Finds files by the ends of their paths. Which folders exist is kept, so that large datasets need few disk accesses.
+    """Finds files by trailing parts of their paths. The existing folders are cached, so that large datasets need few disk accesses.
 
     Links are followed as in `PictureRoot.file`, whose `Flaw` is raised.
     """
@@ -40,9 +40,9 @@ class MovedFiles:
         self._exists: dict[str, bool] = {}
 
     def find(self, text: str) -> tuple[str, Path] | None:
-        """Return the longest end of a path that is a file in one of the folders, and the file; None if there is none.
+        """Return the longest trailing part of a path that is a file in one of the folders, and the file; None if there is none.
 
-        Without an end that exists as it is spelt, the longest one that does in another case is returned as it is spelt on disk.
+        If no part exists as it is spelt, the longest one that exists in another case is returned, spelt as on disk.
         """
         ends = tails(text)
         for tail in ends:

@@ -22,7 +22,7 @@ def unique(names: Iterable[str]) -> list[str]:
 
 
 class Disk:
-    """Finds files whose names differ from the requested ones only in their normal form. Listings of folders are kept."""
+    """Finds files whose names differ from the requested ones only in their normal form. Listings of folders are cached."""
 
     def __init__(self) -> None:
         self._listings: dict[str, dict[str, str]] = {}

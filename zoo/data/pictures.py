@@ -1,6 +1,6 @@
-"""Images that tables name in another way than by their paths.
+"""Images that tables don't name by their paths.
 
-They are without suffix, in another case, paths of another computer, or relative to a subfolder.
+The names are without suffix, in another case, paths on another computer, or relative to a subfolder.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class PictureFinder:
 
     @property
     def notes(self) -> list[str]:
-        """What was found in another way than by its path."""
+        """Note on images that were not found by their paths; empty if there are none."""
         if not self._found:
             return []
         text, key = next(iter(self._found.items()))

@@ -42,7 +42,7 @@ def read_image(image: Path | str | bytes, *, max_pixels: int = MAX_PIXELS, bands
         image: path of a JPEG, PNG, WebP, BMP, TIFF, PNM, GIF, HEIC (with the extra `heic`), AVIF or JPEG 2000 file, or the file's bytes.
         max_pixels: limit on width × height; larger images are refused before they are decoded.
         bands: three bands to read as red, green and blue, or one to read as grey, counted from 0. They are the stored samples of a TIFF
-            with further bands than grey, RGB and alpha, and else red, green and blue. None reads grey or RGB, and refuses other images.
+            with bands other than grey, RGB and alpha; otherwise red, green and blue. None reads grey or RGB, and refuses other images.
 
     Returns:
         [H, W, 3] uint8 array, RGB. The EXIF orientation is applied, transparency is blended over white, and 16-bit samples are scaled to

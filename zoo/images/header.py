@@ -56,7 +56,9 @@ class Header:
         return max(self.orientation, self.turned)
 
     def choose(self, bands: tuple[int, ...]) -> Header:
-        """Return a copy for decoding only some bands: stored samples of an image with others than grey or RGB, else red, green and blue.
+        """Return a copy for decoding only some bands.
+
+        They are stored samples of an image with bands other than grey or RGB, otherwise red, green and blue.
 
         Raises a Flaw if the image doesn't have all of the bands.
         """

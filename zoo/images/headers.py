@@ -26,7 +26,7 @@ _EXIF = b"Exif\0\0"
 def parse(data: bytes, whole: bool = True) -> Header:
     """Parse the header of an image file from the content of the whole file, and check that its container is complete.
 
-    With `whole=False`, `data` may be the beginning of a file, and completeness and checksums aren't checked. If the header goes on behind
+    With `whole=False`, `data` may be the beginning of a file, and completeness and checksums aren't checked. If the header extends beyond
     the end of `data`, the `kind` of the Flaw is "truncated".
 
     Raises a Flaw if the file is empty, in an unsupported format, damaged or truncated. The reason continues a sentence that begins with the

@@ -64,7 +64,7 @@ def _colours(flags: int) -> int:
 
 
 def _after_blocks(data: bytes, at: int) -> int:
-    """Return the offset behind a sequence of data blocks, which may run past the end in frames that aren't read."""
+    """Return the offset after a sequence of data blocks, which may run past the end in frames that aren't read."""
     while data[at]:
         at += 1 + data[at]
     return at + 1

@@ -41,7 +41,7 @@ def settle_options(
 
 
 def _takes(task: Task, made_with: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
-    """Return whether a model with options that are `given` takes the weights that were made with other options."""
+    """Return whether weights trained with the options `made_with` can be loaded into a model with the options `given`."""
     return get_task(task.name, {**made_with, **given}).takes_weights_of(get_task(task.name, made_with))
 
 
@@ -168,7 +168,7 @@ def build(
 
 
 def _find(source: str | Path, backbone: str, tasks: Mapping[str, str]) -> Weights:
-    """Return the weights for the first of the tasks that knows them. If none does, raise the error for the first task."""
+    """Return the weights for the first of the tasks that has weights of this name. If none does, raise the error for the first task."""
     errors = []
     for kind in dict.fromkeys(tasks.values()):
         try:

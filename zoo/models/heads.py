@@ -1,4 +1,4 @@
-"""What the heads of a model are called, and which options, classes and preprocessing belong to which of them."""
+"""Names of a model's heads, and the assignment of options, classes and preprocessing to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Films: the frames of videos, cameras, streams and animated images, in order."""
+"""Frames of videos, cameras, streams and animated images, in order."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Film(Protocol):
         """Return the next frame [H, W, 3] uint8, RGB; None after the last one."""
 
     def release(self) -> None:
-        """Close the film."""
+        """Close the source."""
 
 
 class Capture:
@@ -122,7 +122,7 @@ class Animation:
 
 
 class Frames:
-    """Jobs that read the frames of a film. They run in several threads, but frames are read in order.
+    """Jobs that read the frames of a video, camera, stream or animated image. They run in several threads, but frames are read in order.
 
     `make` receives each frame and its key, and returns the result of the job.
     """
@@ -133,7 +133,7 @@ class Frames:
         self._next, self._turn = 0, threading.Condition()
 
     def jobs(self, early: bool) -> Iterator[Job[Any]]:
-        """Yield one job per frame. Closing the iterator closes the film, and remaining jobs don't read from it."""
+        """Yield one job per frame. Closing the iterator closes the source, and remaining jobs don't read from it."""
         try:
             for index in count():
                 if self.ended:

@@ -63,7 +63,7 @@ class JointPrediction(Mapping[str, Any]):
 
 
 def _stacked(pictures: list[Image.Image]) -> Image.Image:
-    """Return pictures below each other."""
+    """Stack pictures vertically into one."""
     if len(pictures) == 1:
         return pictures[0]
     sheet = Image.new("RGB", (max(each.width for each in pictures), sum(each.height for each in pictures)))

@@ -53,7 +53,7 @@ Made = Frame | Fault | None  # None: end of a video
 class FrameReader:
     """Read images or frames, and preprocess them in each of the ways `prepare`, which is empty if only regions of an image are used.
 
-    `say` receives what was assumed or passed over.
+    `say` receives messages about what was assumed or ignored.
     """
 
     decoding: Decoding
@@ -88,7 +88,7 @@ class FrameReader:
 def open_source(source: Source, reader: FrameReader, number: str = "") -> tuple[Iterator[Job[Made]], int]:
     """Return an iterator over one job per image, and the number of images (0 if unknown).
 
-    `number` is appended to the names of images in memory, which tell the images of a sequence apart.
+    `number` is appended to the names of images in memory, to distinguish the images of a sequence apart.
     """
     if isinstance(source, bool):
         raise InputError("the source is a boolean; expected an image, folder, video, camera number or arrays")
@@ -205,7 +205,7 @@ def _matches(pattern: Path, reader: FrameReader) -> tuple[Iterator[Job[Made]], i
         raise DataError(f"no file matches {pattern}. {look_at(pattern)}")
     used = [path for path in found if path.is_dir() or films.is_video(path) or is_picture(path)]
     if other := [str(path) for path in found if path not in used]:
-        reader.say(f"{pattern}: files that are neither images nor videos, passed over: {listed(other)}")
+        reader.say(f"{pattern}: files that are neither images nor videos, ignored: {listed(other)}")
     if not used:
         raise DataError(f"{pattern} matches no image, video or folder, only other files: {listed(other)}")
     return _places(used, reader)
@@ -243,7 +243,7 @@ def _places(places: Sequence[str | Path], reader: FrameReader) -> tuple[Iterator
 
 
 def _files(files: Sequence[Path], reader: FrameReader) -> tuple[Iterator[Job[Made]], int]:
-    """Open images and films, and report images of which only a part is read."""
+    """Open images and videos, and report images of which only a part is read."""
     stills = [file for file in files if not films.may_be_film(file)]
     for note in decoding.notes(((str(file), file) for file in stills), reader.decoding.bands):
         reader.say(f"an image has {note}" if len(files) == 1 else f"some images have {note}")

@@ -3,7 +3,7 @@
 The work of a layer is divided evenly among the threads, so it takes as long as the slowest of them. If another program occupies one of two
 cores, two threads wait for each other in every layer, and one thread is many times faster.
 
-Torch is imported when it is needed only, because the processes that check datasets start without it.
+Torch is imported only when it is needed, because the processes that check datasets start without it.
 """
 
 from __future__ import annotations

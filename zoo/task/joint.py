@@ -20,12 +20,12 @@ _RUN = tuple(setting.name for setting in fields(RunRecipe))
 class JointRecipe(RunRecipe):
     """Training settings of a model with several heads.
 
-    `grad_accumulation` counts batches of all data sets, so a step with several batches usually trains several heads.
+    `grad_accumulation` counts batches of all datasets, so a step with several batches usually trains several heads.
 
     Attributes:
-        mix: share of each data set in the batches of an epoch. "proportional" draws every sample of every data set once, "equal" draws as
-            many batches of each data set, and "temperature=T" draws in proportion to n^(1/T), where n is the number of batches of a data
-            set: 1 is proportional, a large T equal.
+        mix: share of each dataset in the batches of an epoch. "proportional" draws every sample of every dataset once, "equal" draws the
+            same number of batches from each dataset, and "temperature=T" draws in proportion to n^(1/T), where n is the number of batches
+            of a dataset: 1 is proportional, and a large T nearly equal.
         loss_weights: weights of the heads' losses, such as "parts=1,species=0.5"; 1 for all other heads. "uncertainty" learns the weights
             (Kendall et al. 2018, arXiv 1705.07115); by default, all weights are 1.
         heads: recipe of each head by name: how its data is sampled and augmented, and its loss. The settings of the run, such as lr, are

@@ -65,11 +65,11 @@ class RunData:
         return f"{head.name}/{score}" if self.model.is_joint else score
 
     def _by_data(self, what: Mapping[str, Any]) -> Any:
-        """Return a value by the names of the heads that a data set labels; with one head, the value itself."""
+        """Return a value by the names of the heads that a dataset labels; with one head, the value itself."""
         return what if self.model.is_joint else next(iter(what.values()), None)
 
     def describe(self) -> dict[str, Any]:
-        """Return the contents of run.json. Except for versions, threads and the place of the data, they stay the same in a resumed run."""
+        """Return the contents of run.json. Except for versions, threads and the path of the data, they stay the same in a resumed run."""
         val = {head.name: head.validation for head in self.validated if head.validation is not None}
         return {
             "model": self.model.config.to_dict(),
@@ -128,7 +128,7 @@ class RunData:
         return MixedPlan.of(samplings, counts, epochs, self.recipe.seed, self.processes.rank, self.processes.count)
 
     def sources(self) -> list[TrainingSource]:
-        """Return the data set of each stream with its augmentation and preprocessing."""
+        """Return the dataset of each stream with its augmentation and preprocessing."""
         return [stream.source(self.reading) for stream in self.streams]
 
     @property

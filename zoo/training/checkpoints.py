@@ -72,9 +72,9 @@ class RunFolder:
     ) -> None:
         """Create the folder of a new run, or open that of a run to resume. Has no effect in processes that don't write.
 
-        An existing run can only be resumed with an equal recipe and an equal `description`, the content of run.json. The place of the data
-        may differ if the samples are the same; this is reported to `say`. If torchrun has restarted the process, it resumes the run of its
-        job even if `resume` is False.
+        An existing run can only be resumed with an equal recipe and an equal `description`, the content of run.json. The location of the
+        data may differ if the samples are the same; this is reported to `say`. If torchrun has restarted the process, it resumes the run
+        of its job even if `resume` is False.
 
         Raises:
             InputError: the folder contains other files; it contains an existing run, but `resume` is False; description or recipe differ
@@ -163,7 +163,7 @@ class RunFolder:
 
 
 def _check_same(folder: Path, description: Mapping[str, Any], recipe: RunRecipe) -> dict[str, tuple[str, str]]:
-    """Return the former and present places of data that has the same samples as in the folder's run, but another dataset string.
+    """Return the old and new locations of data that has the same samples as in the folder's run, but another dataset string.
 
     Raises:
         InputError: description or recipe differ from those in the folder; the message lists all differences. Or a file is damaged.

@@ -64,7 +64,7 @@ def score_of(entry: Mapping[str, Any], score: str) -> float | None:
 
 
 def best_epoch(history: History, score: str | Sequence[str]) -> Mapping[str, Any] | None:
-    """Return the epoch whose weights are kept: that with the highest score, the last one of equals. None if there are no scores.
+    """Return the epoch whose weights are kept: the last one with the highest score. None if there are no scores.
 
     Args:
         history: the epochs.

@@ -87,7 +87,7 @@ class Inputs:
                 f"no data for {listed}, whose predictions would change because the backbone is trained; pass data "
                 f"(--data {others[0]}=…), or freeze the backbone for the whole run (--freeze trunk)"
             )
-        self.reading.progress.say(f"no data for {listed}: not trained, so the predictions stay the same")
+        self.reading.progress.say(f"no data for {listed}: not trained, so their predictions don't change")
 
     def _head(self, name: str, data: object, val: object, recipe: RunRecipe) -> tuple[HeadData, dict[str, Any] | None]:
         """Return the opened and aligned data of a head, and a description of the alignment with the keys "data" and "val"."""
@@ -152,7 +152,7 @@ class Inputs:
         return head, details
 
     def _streams(self, heads: Sequence[HeadData]) -> list[Stream]:
-        """Return the streams of the heads that a data set labels: one for each pass through the backbone."""
+        """Return the streams of the heads that a dataset labels: one for each pass through the backbone."""
         by_name, ways = {head.name: head for head in heads}, self.model.passes([head.name for head in heads])
         if len(ways) > 1:
             self.reading.progress.say(
@@ -173,7 +173,7 @@ class Inputs:
 
 
 def data_groups(heads: Sequence[str], data: object) -> list[tuple[tuple[str, ...], object]]:
-    """Return the names of the heads that each data set labels, and the data set. The arguments and errors are those of `head_data`."""
+    """Return the names of the heads that each dataset labels, and the dataset. The arguments and errors are those of `head_data`."""
     head_data(heads, data)
     if not isinstance(data, Mapping):
         return [(tuple(heads), data)]

@@ -1,4 +1,4 @@
-"""How the batches of several training data sets are mixed, how many of each an epoch has, and the loader of the mixture."""
+"""How the batches of several training datasets are mixed, how many of each an epoch has, and the loader of the mixture."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from zoo.system.reproducibility import derived_seed
 
 
 def batch_counts(batches: Sequence[int], temperature: float) -> tuple[int, ...]:
-    """Return how many batches of each data set an epoch has, at least one.
+    """Return how many batches of each dataset an epoch has, at least one.
 
-    The shares are proportional to n^(1 / temperature), where n is the number of batches of a data set; see e.g. Arivazhagan et al. 2019,
-    arXiv 1907.05019, section 4. The epoch has as many batches as all data sets together, up to rounding.
+    The shares are proportional to n^(1 / temperature), where n is the number of batches of a dataset; see e.g. Arivazhagan et al. 2019,
+    arXiv 1907.05019, section 4. The epoch has as many batches as all datasets together, up to rounding.
 
     Args:
-        batches: number of batches that contain every sample of a data set once.
-        temperature: 1 draws every sample once; infinity draws as many batches of each data set.
+        batches: number of batches that contain every sample of a dataset once.
+        temperature: 1 draws every sample once; infinity draws the same number of batches from each dataset.
     """
     total = sum(batches)
     if temperature == 1:
@@ -47,14 +47,14 @@ def batch_counts(batches: Sequence[int], temperature: float) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class MixedPlan:
-    """Assignment of samples to the batches of a run over one or several data sets.
+    """Assignment of samples to the batches of a run over one or several datasets.
 
-    The batches of a data set follow each other as in a run over this data set alone, and continue in the next epoch of the run where the
-    last one has stopped, so that its samples are drawn equally often. The data sets alternate in an order that is random in every epoch.
+    The batches of a dataset follow each other as in a run over this dataset alone, and continue in the next epoch of the run where the
+    last one has stopped, so that its samples are drawn equally often. The datasets alternate in an order that is random in every epoch.
 
     Attributes:
-        plans: plan of each data set.
-        counts: number of batches of each data set per epoch of the run.
+        plans: plan of each dataset.
+        counts: number of batches of each dataset per epoch of the run.
         epochs: number of epochs of the run.
     """
 
@@ -66,7 +66,7 @@ class MixedPlan:
     def of(
         cls, samplings: Sequence[Sampling], counts: Sequence[int], epochs: int, seed: int, rank: int = 0, processes: int = 1
     ) -> MixedPlan:
-        """Create the plan for data sets with these samplers. The other arguments are those of this class and of `TrainingPlan`."""
+        """Create the plan for datasets with these samplers. The other arguments are those of this class and of `TrainingPlan`."""
         needed = [math.ceil(count * epochs / len(sampling)) for count, sampling in zip(counts, samplings, strict=True)]
         plans = (TrainingPlan(sampling, own, seed, rank, processes) for sampling, own in zip(samplings, needed, strict=True))
         return cls(tuple(plans), tuple(counts), epochs)
@@ -87,7 +87,7 @@ class MixedPlan:
         return sum(self.counts)
 
     def order(self, epoch: int) -> list[int]:
-        """Return the index of the data set of each batch of an epoch."""
+        """Return the index of the dataset of each batch of an epoch."""
         every = [place for place, count in enumerate(self.counts) for _ in range(count)]
         if len(self.counts) == 1:
             return every

@@ -141,7 +141,7 @@ def _kernels(name: str, device: torch.device, together: bool) -> dict[str, bool]
 
     With them, a step of AdamW takes a quarter of the time. Without them, it took a tenth of the training time of a ResNet-18.
 
-    `together` is whether all parameters get their first gradient in the same step, without which torch's fused SGD (2.14) fails.
+    `together` is whether all parameters get their first gradient in the same step, which torch's fused SGD (2.14) requires.
     """
     kind = get_optimizer_class(name, bind_defaults=False)
     fuses = "fused" in inspect.signature(kind).parameters and (together or kind is not torch.optim.SGD)

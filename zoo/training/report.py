@@ -159,7 +159,7 @@ def _value(value: object) -> str:
 
 
 def labels(run: Trained) -> Iterator[str]:
-    """Yield the sizes of the data sets, the labels of each class, and the errors of skipped samples as HTML."""
+    """Yield the sizes of the datasets, the labels of each class, and the errors of skipped samples as HTML."""
     task = run.model.definition
     sets = {"training": run.dataset} if run.validation is None else {"training": run.dataset, "validation": run.validation}
     rows = [(what, text(found.name), f"{len(found):,}", f"{len(found.classes):,}") for what, found in sets.items()]

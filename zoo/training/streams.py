@@ -1,4 +1,4 @@
-"""Training data of a model's heads: one stream of batches for each data set and each pass through the backbone."""
+"""Training data of a model's heads: one stream of batches for each dataset and each pass through the backbone."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ class HeadData:
 
 @dataclass(frozen=True)
 class Stream:
-    """A training data set and the heads that it labels, which all use the same pass through the backbone.
+    """A training dataset and the heads that it labels, which all use the same pass through the backbone.
 
     The recipe of the first head determines batch size, sampling and augmentation. The augmentation changes the image and the target of the
-    first head; the targets of the others stay.
+    first head; the targets of the others are unchanged.
 
     Attributes:
         heads: the heads whose targets are used.
         lead: the first head. It isn't among `heads` if another head is trained alone on the same batches.
-        dataset: the samples. If the data set labels several heads, the targets are dicts by head name.
+        dataset: the samples. If the dataset labels several heads, the targets are dicts by head name.
         several: whether it labels several heads.
     """
 
@@ -62,7 +62,7 @@ class Stream:
 
     @classmethod
     def of(cls, heads: Sequence[HeadData], progress: Progress) -> Stream:
-        """Create the stream of heads whose data sets contain the same samples.
+        """Create the stream of heads whose datasets contain the same samples.
 
         Augmentations that mix several images are switched off if there are several heads, because the targets of the other heads would no
         longer match. This is reported to `progress`.
@@ -105,7 +105,7 @@ class Stream:
         return self.lead.task.data.sampling(recipe, self.lead.dataset, recipe.batch_size * processes, smallest)
 
     def source(self, reading: Reading) -> TrainingSource:
-        """Return the data set with its augmentation and preprocessing."""
+        """Return the dataset with its augmentation and preprocessing."""
         data, recipe = self.lead.task.data, self.lead.recipe
         preprocess = data.training_preprocess(recipe, self.lead.preprocess)
         augment = data.augment(recipe, preprocess, self.lead.dataset)
@@ -153,13 +153,13 @@ def _targets(dataset: Dataset) -> list[Any]:
 
 
 def _leading(heads: Sequence[HeadData]) -> list[HeadData]:
-    """Return the heads with the one that has coordinates first."""
+    """Return the heads, starting with the one whose targets have coordinates, if any."""
     placed = [head for head in heads if head.task.answers.localises]
     if len(placed) > 1:
         names = " and ".join(repr(head.name) for head in placed)
         raise InputError(
-            f"the heads {names} have coordinates and the same data {placed[0].dataset.name!r}; an augmentation can move only those of one "
-            f"head, so pass the data once for each of them (--data {placed[0].name}=… --data {placed[1].name}=…)"
+            f"the heads {names} have targets with coordinates and share the data {placed[0].dataset.name!r}, but augmentation can change "
+            f"the coordinates of only one of them; pass the data separately for each (--data {placed[0].name}=… --data {placed[1].name}=…)"
         )
     return [*placed, *(head for head in heads if head not in placed)]
 

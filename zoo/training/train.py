@@ -43,7 +43,8 @@ class Run:
     """A finished training run.
 
     Attributes:
-        model: the trained model, in evaluation mode. With validation data, it has the weights of the best epoch (the last one of equals).
+        model: the trained model, in evaluation mode. With validation data, it has the weights of the best epoch (the last one if
+            several are equal).
         folder: folder of the run.
         history: one entry per epoch, as in metrics.jsonl.
         scores: validation scores of the model (`zoo.evaluate`), or for several heads a dict from head name to its scores; None without
@@ -87,7 +88,7 @@ def train(
     Args:
         model: model from `zoo.build` or `zoo.load`.
         data: training data: a dataset string, a path, or a sequence of samples. For a model with several heads, a mapping from head name to
-            such data. If a data set labels several heads, the key is their names joined by commas, or a tuple. It is then opened once for
+            such data. If a dataset labels several heads, the key is their names joined by commas, or a tuple. It is then opened once for
             each of them (or the value is a mapping from name), and their targets are joined by the keys of the samples. Heads without data
             keep their predictions, which requires a frozen backbone.
         val: validation data, scored after every epoch; None for no validation. For several heads, a mapping as for `data`, possibly only
@@ -107,7 +108,7 @@ def train(
         align: detector for face models, as `detector` of `zoo.predict`. It detects the main face in each image, which is then aligned to
             the model's `alignment`. A training image without a face raises an error, or is skipped and reported if `on_error` is "skip".
             A validation image without a face is always skipped. None if the images need no alignment.
-        beside_alone: for a model with several heads, whether to train each head also alone, from the same initial weights on the same
+        beside_alone: for a model with several heads, whether to also train each head alone, from the same initial weights on the same
             batches of its samples, and to compare the scores in the report. The runs are in `out`/alone/NAME.
 
     Returns:

@@ -16,7 +16,7 @@ def open_folder(ref: DataRef, on_error: OnError) -> Dataset:
     """Open a folder with one subfolder of images per class.
 
     The classes are the names of the subfolders, sorted, or in the order of a `classes.txt`. Images may be nested more deeply. Images beside
-    the class folders are passed over.
+    the class folders are ignored.
     """
     root = ref.folder()
     walk = Folders(root, ref.links)
@@ -32,7 +32,7 @@ def open_folder(ref: DataRef, on_error: OnError) -> Dataset:
             faults.append(Fault(str(folder), "the class folder contains no images", kind="empty-class"))
         records += [Record(file.relative_to(root).as_posix(), file, classes.index(nfc(folder.name))) for file in files]
     beside = [file.relative_to(root).as_posix() for file in walk.pictures(base, deep=False)]
-    notes = [*walk.notes, *([f"images outside the class folders, passed over: {listed(beside)}"] if beside else [])]
+    notes = [*walk.notes, *([f"images outside the class folders, ignored: {listed(beside)}"] if beside else [])]
     return finish(ref, records, classes, [*faults, *walk.faults], on_error, notes=notes)
 
 

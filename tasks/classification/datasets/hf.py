@@ -44,7 +44,7 @@ def read_one_label(ref: DataRef, table: Table, on_error: OnError) -> Dataset:
     values = [None if value != value else value for value in columns[label]]  # NaN of float columns
     names = getattr(table.features[label], "names", None)
     if strange := [name for name in names or () if not isinstance(name, str)]:
-        raise DataError(f"data {ref.text!r}: the column {label!r} has a class named {strange[0]!r}; expected texts as names")
+        raise DataError(f"data {ref.text!r}: the column {label!r} has a class named {strange[0]!r}; expected strings as class names")
     found = {} if names is not None else {str(value): value for value in sorted({each for each in values if each not in (None, "")})}
     known = ref.classes or ()
     whole, note = renamed_labels(found) if not set(found) <= set(known) else ({}, "")

@@ -49,7 +49,7 @@ def check_attributes(dataset: Dataset, attributes: Attributes) -> list[str]:
     known = ", ".join(f"{name} ({', '.join(list(values)[:8])})" for name, values in counts.items() if len(values) > 1)
     if missing:
         raise InputError(
-            f"data {dataset.name!r}: no box has a value of the attribute {', '.join(map(repr, missing))}, so that it can't be learned. "
+            f"data {dataset.name!r}: no box has a value of the attribute {', '.join(map(repr, missing))}, so it can't be learned. "
             f"Its other attributes are: {known or 'none'}. Correct the name, or leave it out of attributes= (--attributes)"
         )
     return [f"the data has attributes that the model ignores: {known}; --attributes declares attributes to predict"] if known else []

@@ -1,4 +1,4 @@
-"""Boxes in tables: corners, a corner or the center with width and height, or a list in one cell; in pixels or as fractions."""
+"""Boxes in tables: corners, a corner or the centre with width and height, or a list in one cell; in pixels or as fractions."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _listed(cell: str) -> list[Stated]:
 
 @dataclass(frozen=True)
 class BoxForm:
-    """How the numbers of a table's boxes are read."""
+    """Form of the numbers in a table's boxes."""
 
     form: str  # of the columns, as in `_CELLS`
     sizes: bool  # whether the last two numbers are width and height
@@ -88,7 +88,7 @@ class BoxForm:
 
     @classmethod
     def of(cls, form: str, boxes: Iterable[tuple[Stated, tuple[float, float]]]) -> BoxForm:
-        """Decide by all boxes, each with the height and width of its image in pixels."""
+        """Determine the form from all boxes of a table, each with the height and width of its image in pixels."""
         found = list(boxes)
         fractions = bool(found) and all(0 <= value <= 1 for box, _ in found for value in box)
         fractions &= any(not value.is_integer() for box, _ in found for value in box)

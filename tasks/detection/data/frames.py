@@ -69,7 +69,7 @@ class Frame:
 
 @dataclass
 class Frames:
-    """Frames of a dataset's images that aren't simply their annotated sizes, flaws of images without a known frame, and notes."""
+    """Frames of images whose frame isn't simply the annotated size, flaws of images whose frame is unknown, and notes."""
 
     frames: dict[str, Frame] = field(default_factory=dict)  # by key
     flaws: dict[str, Flaw] = field(default_factory=dict)
@@ -123,7 +123,7 @@ class _Photo:
         self.fits_upright &= _fits(box, self.upright_hw)
 
     def flaw(self) -> Flaw:
-        """Return the flaw of boxes in the stored frame, or in a frame that can't be told."""
+        """Return the flaw of boxes in the stored frame, or in a frame that can't be determined."""
         stated = "its annotation is for" if self.annotated.stated_hw else "its annotation fits"
         photo = f"the upright photo (EXIF orientation {self.orientation}) has {shown(self.upright_hw)}"
         reason = f"{stated} the stored picture of {shown(self.stored_hw)} pixels, but {photo}"

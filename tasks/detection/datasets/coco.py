@@ -37,7 +37,7 @@ def open_coco(ref: DataRef, on_error: OnError) -> Dataset:
     The annotations of a folder are read from `annotations/instances_<split>.json`, `instances.json`, `_annotations.coco.json` or a similar
     file. If there are several such files, `split=` or `json=` (a path relative to the dataset folder) selects one. Images are searched for
     in `images=` (a folder, relative to the dataset folder) or in the folders that COCO, Roboflow and others use. An image's key is its
-    `file_name`, or the longest end of it that exists, if it is a path of another computer. The classes are the categories in the order of
+    `file_name`, or its longest existing trailing part if it is a path on another computer. The classes are the categories in the order of
     their ids, which may have gaps, without a parent of all others that no annotation uses (as Roboflow writes it). Images without
     annotations are kept as samples without objects. An annotation without `bbox` has the box that encloses its outline. The values in its
     `attributes`, which CVAT and others write, are attributes of the object. `frame=` is as in `find_frames`. The image files must exist,

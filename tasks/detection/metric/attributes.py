@@ -48,7 +48,7 @@ class AttributeScores:
 
 @dataclass(frozen=True)
 class _Attribute:
-    """What is scored of one attribute."""
+    """Objects, detections and correctness from which the scores of one attribute are computed."""
 
     values: tuple[str, ...]
     picture: Ints  # image of each matched object with a known value, [M]

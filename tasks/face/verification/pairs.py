@@ -67,8 +67,8 @@ class PairedDataset(Dataset):
 class PairsMetric(VerificationMetric):
     """Verification metric that scores exactly the given pairs, in the given folds.
 
-    The pairs of a fold are decided with the threshold that has the highest accuracy on all other folds. Pairs with a skipped image are not
-    scored, and the details report their number. For unit-length embeddings, cosine and Euclidean distance give the same scores, because
+    The pairs of a fold are classified with the threshold that has the highest accuracy on all other folds. Pairs with a skipped image are
+    not scored, and the details report their number. For unit-length embeddings, cosine and Euclidean distance give the same scores, because
     they order pairs in the same way.
     """
 

@@ -31,7 +31,7 @@ def test_both_sides_of_a_training_step_have_the_same_losses(capsys: pytest.Captu
 
 def test_an_unknown_row_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert training_step.main(["--only", "VGG"]) == 2
-    assert capsys.readouterr().err == "training_step: --only is 'VGG'; the name of no row contains it\n"
+    assert capsys.readouterr().err == "training_step: --only is 'VGG'; expected a part of a row's name\n"
 
 
 def test_missing_images_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

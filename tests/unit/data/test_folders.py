@@ -1,4 +1,4 @@
-"""Links, suffixes and system folders in every reader that lists files: what is followed, read, ignored, passed over or refused."""
+"""Links, suffixes and system folders in every reader that lists files: what is followed, read, ignored or refused."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_cycles_of_links_end(tmp_path: Path, reader: str) -> None:
     folder = place.relative_to(tmp_path / "set").as_posix()
     if reader != "voc":  # its images are named by the annotations
         assert [fault.key for fault in dataset.skipped] == [f"{folder}/round"]
-        assert any("links to a folder that contains them, passed over" in line and f"{folder}/top" in line for line in said)
+        assert any("links to a folder that contains them, ignored" in line and f"{folder}/top" in line for line in said)
 
 
 @pytest.mark.parametrize("reader", ["folder", "identities", "yolo"])
@@ -203,7 +203,7 @@ def test_images_of_any_name_are_read_and_others_are_counted(tmp_path: Path, read
     dataset = zoo.open_data(data, READERS[reader][0], say=said.append)
     assert {Path(key).name for key in dataset.keys} >= set(names)
     assert all(record.load().image.shape == (8, 8, 3) for record in dataset.records)
-    prefix = f"data {data}: files that aren't images in a supported format, passed over: 3, "
+    prefix = f"data {data}: files that aren't images in a supported format, ignored: 3, "
     assert [line for line in said if line.startswith(prefix)] == [
         prefix + ", ".join((top / name).relative_to(tmp_path / "set").as_posix() for name in ("g.CR2", "h.mp4", "i"))
     ]

@@ -130,7 +130,7 @@ def test_images_beside_the_class_folders_are_counted(tmp_path: Path) -> None:
     write_picture(tmp_path / "cover.png", picture((9, 9, 9), 0, (8, 8)))
     said: list[str] = []
     assert len(zoo.open_data(f"folder:{tmp_path}", "classification", say=said.append)) == 4
-    assert said == [f"data folder:{tmp_path}: images outside the class folders, passed over: 1, cover.png"]
+    assert said == [f"data folder:{tmp_path}: images outside the class folders, ignored: 1, cover.png"]
 
 
 XML = (

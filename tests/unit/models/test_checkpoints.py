@@ -212,7 +212,7 @@ MOCO = {"module.queue": torch.zeros(8, 4)}
 
 
 def test_moco_has_no_classifier(tmp_path: Path, truth: State, other: State) -> None:
-    """The last layer of its encoder is a projection; the momentum encoder is passed over."""
+    """The last layer of its encoder is a projection; the momentum encoder is ignored."""
     for key_encoder in ({}, pre("module.encoder_k.", trunk(other))):
         model, said = loaded(tmp_path / "w.pth", {"state_dict": {**pre("module.encoder_q.", truth), **key_encoder, **MOCO}})
         assert same(model, truth, with_head=False)

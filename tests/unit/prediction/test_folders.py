@@ -1,4 +1,4 @@
-"""Folders as sources: links, suffixes, system folders, and what is passed over."""
+"""Folders as sources: links, suffixes, system folders, and what is ignored."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def test_a_folder_is_read_with_its_links(folder: Path) -> None:
     assert read(folder, say=said.append) == (["a.jfif", "deep/b.jpg", "linked/d.jpg"], [])
     assert said == [
         f"{folder}: system folders, ignored: 1, deep/@eaDir",
-        f"{folder}: files that aren't images in a supported format, passed over: 1, deep/e.psd",
-        f"{folder}: links to a folder that contains them, passed over: 1, deep/up",
+        f"{folder}: files that aren't images in a supported format, ignored: 1, deep/e.psd",
+        f"{folder}: links to a folder that contains them, ignored: 1, deep/up",
     ]
 
 

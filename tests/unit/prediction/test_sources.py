@@ -1,4 +1,4 @@
-"""Sources of predictions: paths, lists, patterns, URLs, folders of films, and animated images."""
+"""Sources of predictions: paths, lists, patterns, URLs, folders of videos, and animated images."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_patterns(tmp_path: Path) -> None:
     for pattern, expected in names.items():
         reading = Reading()
         assert [frame.key.removeprefix(f"{tmp_path}/") for frame in reading(str(tmp_path / pattern))] == expected
-        passed = f"{tmp_path}/?.*: files that are neither images nor videos, passed over: 1, {tmp_path}/b.txt"
+        passed = f"{tmp_path}/?.*: files that are neither images nor videos, ignored: 1, {tmp_path}/b.txt"
         assert reading.said == ([passed] if pattern == "?.*" else [])
     with pytest.raises(DataError, match=r"no file matches .*\*\.webp"):
         keys(str(tmp_path / "*.webp"))

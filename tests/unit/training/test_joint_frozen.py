@@ -74,7 +74,7 @@ def test_a_head_is_added_and_the_others_stay(tmp_path: Path, settings: Mapping[s
     for each in (saved, run.model):
         assert torch.equal(answers(each, "detection"), expected)
     assert not same(state_of(saved, "kinds"), new)
-    assert "no data for detection: not trained, so the predictions stay the same" in listening.lines
+    assert "no data for detection: not trained, so their predictions don't change" in listening.lines
     cached = settings.get("feature_cache", True)
     assert any("trained on cached features" in line for line in listening.lines) == cached
     assert [*run.scores] == ["kinds"]
@@ -283,7 +283,9 @@ def test_validation_of_a_head_that_is_not_trained(tmp_path: Path) -> None:
 def test_two_detectors_need_data_of_their_own(tmp_path: Path) -> None:
     heads = {"one": "detection", "two": "detection"}
     model = zoo.build("resnet20", heads, classes=dict.fromkeys(heads, NAMES), image_size=48, max_image_size=48, fpn_channels=16)
-    with pytest.raises(InputError, match=r"heads 'one' and 'two' have coordinates and the same data 'boxed'; .*--data one=… --data two=…"):
+    with pytest.raises(
+        InputError, match=r"heads 'one' and 'two' have targets with coordinates and share the data 'boxed', but .*--data one=… --data two=…"
+    ):
         train(model, {("one", "two"): boxed()}, None, joint_recipe(model), tmp_path / "run")
 
 

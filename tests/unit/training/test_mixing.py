@@ -1,4 +1,4 @@
-"""Mixture of several training data sets: how often each is drawn, and in which order."""
+"""Mixture of several training datasets: how often each is drawn, and in which order."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_shares_by_temperature() -> None:
     assert batch_counts([90, 10], math.inf) == (50, 50)
     assert batch_counts([90, 11], math.inf) == (51, 51)
     assert batch_counts([1000, 1], 1.5) == (991, 10)  # 1000^(2/3) = 100, of 101 parts
-    assert batch_counts([1000, 1], 0.1) == (1001, 1), "each data set is drawn"
+    assert batch_counts([1000, 1], 0.1) == (1001, 1), "each dataset is drawn"
     assert batch_counts([7], 5) == (7,)
 
 

@@ -1,4 +1,4 @@
-"""Which changes allow a run to be resumed: another place of the same data does, longer training doesn't and names the way on."""
+"""Which changes allow a run to be resumed: another location of the data does; longer training doesn't, and the message says what to do."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def check(flags: DataCheckFlags) -> int:
 
 
 def task_of(ref: DataRef) -> str:
-    """Return the first task that supports the scheme and recognises the path of a dataset, or else one of these; or classification."""
+    """Return the task of a dataset: the first that supports its scheme and recognises its path, else the first that supports the scheme."""
     path = Path(ref.path).expanduser()
     able = [name for name in list_tasks() if ref.scheme in ("", *get_task(name).data.schemes)]
     for name in able if len(able) > 1 and path.exists() else ():

@@ -19,7 +19,7 @@ class _DataFlags:
     task: str | None = None
     """Task of the dataset; by default inferred from the scheme; classification if several tasks support it."""
     multi_label: bool = False
-    """Classification only: each image has any number of classes, and coco: and voc: state which classes occur in it."""
+    """Classification only: read labels for multi-label models. For coco: and voc:, these are the classes that occur in each image."""
     quiet: Quiet = False
     json: Json = False
 

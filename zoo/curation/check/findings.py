@@ -70,7 +70,7 @@ KINDS: Mapping[str, Kind] = {
     "annotation": Kind("error", "other annotation errors"),
     "split": Kind("error", "splits that can't be opened"),
     "passed-over": Kind("warning", "files that aren't images in a supported format"),
-    "assumed": Kind("note", "what the reader assumed, converted or passed over"),
+    "assumed": Kind("note", "what the reader assumed, converted or ignored"),
 }
 
 

@@ -151,7 +151,7 @@ def _fixed(values: Mapping[str, str], fact: Facts | None, fault: Finding | None)
 
 
 def _is_box(values: Mapping[str, str], box: Box) -> bool:
-    """Return whether a row's columns contain a box as it is, in pixels. Boxes in other forms can't be rewritten."""
+    """Return whether a row's columns contain a box directly, in pixels. Boxes in other forms can't be rewritten."""
     try:
         return tuple(float(values[side]) for side in _SIDES) == box
     except (KeyError, ValueError):

@@ -72,7 +72,7 @@ def pairs(opened: Opened, facts: Sequence[Facts]) -> Iterator[Finding]:
 
 
 def strays(opened: Opened) -> Iterator[Finding]:
-    """Report images in the dataset folder that have no annotation, files that are passed over, and links that can't be followed."""
+    """Report images in the dataset folder that have no annotation, files that are ignored, and links that can't be followed."""
     if opened.root is None or not opened.whole or not opened.items or opened.pairs or not opened.filed:
         return
     mentioned = "\n".join(f"{fault.key} {fault.reason}" for fault in opened.faults)
@@ -89,5 +89,5 @@ def strays(opened: Opened) -> Iterator[Finding]:
             if file.name not in mentioned:
                 yield Finding("no-annotation", key, "is in the dataset folder but has no annotation")
         elif not is_other_name(file.name):
-            yield Finding("passed-over", key, "is passed over: it isn't an image in a supported format")
+            yield Finding("passed-over", key, "is ignored, because it isn't an image in a supported format")
     yield from of_faults([fault for fault in folders.faults if fault not in opened.faults], opened.root)

@@ -28,7 +28,7 @@ class CocoFile:
         root: folder of the dataset.
         file: the annotation file.
         folders: folders in which images are searched for.
-        source: the dataset folder, which decides about links.
+        source: the dataset folder, which decides which links are followed.
         content: lists of the file by name.
         faults: errors found so far.
         notes: what was assumed so far.

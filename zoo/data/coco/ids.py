@@ -21,25 +21,25 @@ class Ids:
         self._matched: list[Any] = []  # references of another type
 
     def match(self, given: Any) -> Any:
-        """Return the id that a reference means; None if there is none."""
+        """Return the id that a reference refers to; None if there is none."""
         return given if given in self._ids else self._by_text.get(_text(given))
 
     def find(self, given: Any) -> Any:
-        """Return the id that a reference means, and keep a reference of another type for the notes; None if there is none."""
+        """Return the id that a reference refers to, and record a reference of another type for the notes; None if there is none."""
         found = self.match(given)
         if found is not None and found != given:
             self._matched.append(given)
         return found
 
     def unknown(self, given: Any) -> str:
-        """Return the end of a message about a reference to no id, which names the types if they differ."""
+        """Return the end of the message about a reference that matches no id: the types if they differ, otherwise ""."""
         kinds = {isinstance(identity, str) for identity in self._ids}
         mixed = kinds == {not isinstance(given, str)}
         return f" (it is {_kind(given)}, but the ids in {self._of} are {'numbers' if isinstance(given, str) else 'text'})" if mixed else ""
 
     @property
     def notes(self) -> list[str]:
-        """What was matched as text."""
+        """Note on references that were matched as text."""
         if not self._matched:
             return []
         given = self._matched[0]

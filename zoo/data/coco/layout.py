@@ -53,7 +53,7 @@ def find_file(ref: DataRef, root: Path) -> Path:
 def find_folders(ref: DataRef, root: Path, file: Path, has: Callable[[Path], bool]) -> list[Path]:
     """Return the folders in which images are searched for.
 
-    If `has` finds the first image in none of the usual ones, the only other folder in which it does is added.
+    If none of the usual folders contains the first image (`has`), the only other folder that contains it is added.
     """
     if "images" in ref.options:
         given = Path(ref.options["images"]).expanduser()

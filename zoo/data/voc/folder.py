@@ -99,7 +99,7 @@ class VocFolder:
                 annotation.flaw = flaw
         self._assign([annotation for annotation in self.annotations if annotation.tree is not None])
         if left := self._outside():
-            self.notes.append(f"annotation files outside the folder of annotations, passed over: {listed(left)}")
+            self.notes.append(f"annotation files outside the folder of annotations, ignored: {listed(left)}")
 
     def without_annotation(self, chosen: Sequence[Annotation]) -> list[str]:
         """Return the keys of the images that are in the same folders as those of the chosen annotations, but have no annotation."""
@@ -145,7 +145,7 @@ class VocFolder:
             )
 
     def _refuse_second(self, annotations: Sequence[Annotation]) -> None:
-        """Leave each image to the annotation of its name, or else to the first that refers to it."""
+        """Assign each image to the annotation of the same name, or else to the first that refers to it."""
         holders: dict[Path, Annotation] = {}
         for annotation in sorted(annotations, key=lambda each: each.picture is None or nfc(each.picture.stem) != each.stem):
             if annotation.picture is not None and holders.setdefault(annotation.picture, annotation) is not annotation:
@@ -154,7 +154,7 @@ class VocFolder:
                 annotation.picture = None
 
     def _by_file_name(self, annotation: Annotation) -> Path | None:
-        """Return the image that an annotation names; of another computer's path, the longest end that exists."""
+        """Return the image that an annotation names; for a path on another computer, by its longest existing trailing part."""
         assert annotation.tree is not None
         written, path = annotation.file_name, text(annotation.tree, "path")
         longer = [f"{text(annotation.tree, 'folder')}/{written}", path if tails(path)[-1:] == tails(written)[-1:] else ""]

@@ -103,9 +103,9 @@ def _texts(folder: Path) -> list[Path]:
 
 
 class Names:
-    """Finds annotations by the names in a list: with or without suffix and folders, also those of another computer.
+    """Finds annotations by the names in a list: with or without suffix and folders, even those of another computer.
 
-    The usual folders of annotations and images don't belong to a name.
+    The usual folders of annotations and images are not part of a name.
     """
 
     def __init__(self, annotations: Sequence[Annotation]) -> None:
@@ -118,7 +118,7 @@ class Names:
                 self._ends.setdefault("/".join(parts[place:]), []).append(annotation)
 
     def find(self, name: str) -> list[Annotation]:
-        """Return the annotations whose path ends with a name, or whose whole path is an end of it."""
+        """Return the annotations whose path ends with a name, or whose whole path is a trailing part of it."""
         if ".." in re.split(r"[\\/]", name):
             return []
         for place, end in enumerate(tails(_plain(name))):
@@ -128,7 +128,7 @@ class Names:
         return []
 
     def read(self, lines: Sequence[str]) -> list[list[Annotation]]:
-        """Return the annotations of each line of a list, in the reading of the columns in which most lines name annotations."""
+        """Return the annotations of each line of a list, with the interpretation of its columns by which most lines match annotations."""
         readings = [[self.find(reading(line)) if len(line) < _LONGEST else [] for line in lines] for reading in _READINGS]
         return max(readings, key=lambda found: sum(map(bool, found)))
 

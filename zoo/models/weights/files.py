@@ -27,7 +27,7 @@ def is_path(weights: str | Path) -> bool:
 def read_state(path: Path) -> dict[str, Tensor]:
     """Read all tensors in a weights file of any supported type, by key. Keys of nested dictionaries are joined with dots.
 
-    `layouts.convert` finds the weights among them, whatever the checkpoint contains besides.
+    `layouts.convert` finds the weights among them, whatever else the checkpoint contains.
     """
     if not path.is_file():
         raise WeightsError(f"weights {path}: the file does not exist. {look_at(path)}")

@@ -21,7 +21,7 @@ _ENCODER = re.compile(r"(encoder|backbone|trunk|student|teacher|online)[^.]*\.")
 
 
 def with_classifier(found: Found, shapes: Mapping[str, torch.Size], channels: int) -> Found:
-    """Return the weights with the linear classifier from beside the backbone's prefix, and without layers that aren't a classifier.
+    """Return the weights with the linear classifier that is stored beside the backbone, and without layers that aren't a classifier.
 
     Layers after a self-supervised encoder are left out, and `notes` mentions them, because they aren't a classifier: all layers of MoCo's
     encoders, and everything except a single linear layer for other encoders.

@@ -136,7 +136,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
 
 
 def _other_kind(path: Path) -> str:
-    """Return what a file is that isn't a pickle at all, such as the page of a failed download; "" if it may be one."""
+    """Describe a file that isn't a pickle at all, such as the HTML page of a failed download; return "" if it may be one."""
     with path.open("rb") as stream:
         start = stream.read(512)
     if not start:

@@ -1,4 +1,4 @@
-"""Find the weights of a backbone among the keys of a checkpoint, whatever wrappers and containers stand before them."""
+"""Find the weights of a backbone among the keys of a checkpoint, whatever prefixes wrappers and containers add to them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def find(state: Mapping[str, Tensor], layouts: Mapping[str, Mapping[str, torch.S
         origin: path of the file, for messages.
 
     Raises:
-        WeightsError: several different sets match equally well, and their names don't tell which one is meant.
+        WeightsError: several different sets match equally well, and their names don't determine which one to use.
     """
     scores = {
         (name, prefix): score
@@ -109,7 +109,7 @@ def _plausible(state: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], pr
 
 
 def _choose(state: Mapping[str, Tensor], prefixes: Sequence[str], origin: str) -> str:
-    """Return the prefix of the weights that are meant, from those that match equally well."""
+    """Return the prefix of the weights to use, from those that match equally well."""
 
     def rank(prefix: str) -> tuple[int, int]:
         first = prefix.partition(".")[0]

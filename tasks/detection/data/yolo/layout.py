@@ -102,7 +102,7 @@ def list_pictures(layout: Layout, faults: list[Fault]) -> list[tuple[str, Path]]
                 faults.append(Flaw(f"{key!r} is listed a second time", "repeated-id").at(place, line))
             pictures[key] = file
     if moved:
-        layout.notes.append(f"paths that don't exist here, read as the longest end of them that does: {listed(moved)}")
+        layout.notes.append(f"paths that don't exist here, replaced by their longest trailing part that does: {listed(moved)}")
     return list(pictures.items())
 
 
@@ -137,7 +137,7 @@ def _listed(file: Path, layout: Layout) -> Iterator[tuple[str, str, str, Path]]:
 
 
 def _find(root: PictureRoot, text: str, base: Path, moved: MovedFiles, ends: list[str]) -> tuple[str, Path]:
-    """Return the key and file of an image; of a path of another computer, the longest end that exists, which is added to `ends`."""
+    """Return the key and file of an image. For a path on another computer, this is its longest existing trailing part, added to `ends`."""
     try:
         return root.find(text, base)
     except Flaw as flaw:

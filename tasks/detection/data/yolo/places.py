@@ -1,4 +1,4 @@
-"""Where the images of a YOLO dataset are: folders and lists that its description names, also if they were moved."""
+"""Where the images of a YOLO dataset are: folders and lists that its description names, even if they were moved."""
 
 from __future__ import annotations
 

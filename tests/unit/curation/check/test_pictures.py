@@ -178,8 +178,8 @@ def test_pictures_of_other_formats_are_not_passed_over_in_silence(tmp_path: Path
     write_folders(tmp_path)
     (tmp_path / "cat" / "9.psd").write_bytes(b"8BPS\0\1")
     assert [str(f) for f in check(f"folder:{tmp_path}").findings] == [
-        "cat/9.psd: is passed over: it isn't an image in a supported format",
-        f"{tmp_path}: files that aren't images in a supported format, passed over: 1, cat/9.psd",
+        "cat/9.psd: is ignored, because it isn't an image in a supported format",
+        f"{tmp_path}: files that aren't images in a supported format, ignored: 1, cat/9.psd",
     ]
 
 

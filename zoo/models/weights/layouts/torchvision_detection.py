@@ -89,7 +89,7 @@ def _convert(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weights
 
 
 def _difference(state: Mapping[str, Tensor]) -> str:
-    """Return what a detector of torchvision is, with its telling key, if it isn't a Faster R-CNN that the zoo has; otherwise ""."""
+    """Return a description of a torchvision detector that the zoo can't build, with the key that shows it; "" if it can build it."""
     if _CLASSIFIER not in state or any(key.startswith(("roi_heads.mask_", "roi_heads.keypoint_")) for key in state):
         return architecture(state) or f"a detector without the key {_CLASSIFIER}"
     if not any(key.startswith("backbone.fpn.") for key in state):

@@ -143,7 +143,7 @@ def test_a_value_nobody_declared_is_named(tmp_path: Path) -> None:
 def test_training_needs_boxes_with_the_attribute(tmp_path: Path) -> None:
     data = matched(f"coco:{write_squares(tmp_path)}", {"colour": ["red", "green", "blue"], "shape": ["round", "square"]})
     task = get_task("detection", {"attributes": {"colour": ["red", "green", "blue"], "shape": ["round", "square"]}})
-    message = r"no box has a value of the attribute 'shape', so that it can't be learned.*attributes are: marked \(true, false\)"
+    message = r"no box has a value of the attribute 'shape', so it can't be learned.*attributes are: marked \(true, false\)"
     with pytest.raises(InputError, match=message):
         task.data.check_training(data)
     assert TASK.data.check_training(matched(f"coco:{tmp_path}")) == []

@@ -58,7 +58,7 @@ def test_training_without_the_flag_says_what_it_ignores(tmp_path: Path, capsys: 
 
 
 @pytest.mark.parametrize(("flag", "message"), [
-    ("colour=red,green,blue;shape=round,square", "no box has a value of the attribute 'shape', so that it can't be learned"),
+    ("colour=red,green,blue;shape=round,square", "no box has a value of the attribute 'shape', so it can't be learned"),
     ("colour=red,green", "the attribute 'colour' is 'blue'; the model declares red, green"),
     ("colour", "isn't a list of unique names with their values"),
     ("colour=a,b;colour=c,d", "isn't a list of unique names with their values"),

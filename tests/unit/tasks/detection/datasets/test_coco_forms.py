@@ -213,6 +213,6 @@ def test_every_verb_reports_what_was_assumed(tmp_path: Path, capsys: pytest.Capt
     assert "found by the end of the path" in capsys.readouterr().err
     assert boxes(opened(f"voc:{tmp_path / 'out'}")) == [BOXES, []]
     assert main(["data", "check", text, "--fix", str(tmp_path / "fixed")]) == 1  # crowds and equal images are findings
-    assert "note: assumed – what the reader assumed, converted or passed over (2)" in capsys.readouterr().out
+    assert "note: assumed – what the reader assumed, converted or ignored (2)" in capsys.readouterr().out
     fixed = json.loads((tmp_path / "fixed" / "instances.json").read_text())
     assert (len(fixed["images"]), len(fixed["annotations"])) == (2, 2)

@@ -114,7 +114,7 @@ def test_layouts_are_read_and_recognised(tmp_path: Path, layout: str, capsys: py
     ({"JPEGImages/1.png": 1, "Annotations/1.xml": xml("1.png"), "JPEGImages/9.png": 9}, {"JPEGImages/1.png": 1},
      "images without an annotation file, which aren't samples: 1, JPEGImages/9.png"),
     ({"JPEGImages/1.png": 1, "Annotations/1.xml": xml("1.png"), "new/2.png": 2, "new/2.xml": xml("2.png", 2)}, {"JPEGImages/1.png": 1},
-     "annotation files outside the folder of annotations, passed over: 1, new/2.xml"),
+     "annotation files outside the folder of annotations, ignored: 1, new/2.xml"),
 ])  # fmt: skip
 def test_the_image_of_an_annotation(tmp_path: Path, files: dict[str, str | int], numbers: dict[str, int], note: str | None) -> None:
     data = opened(f"voc:{write(tmp_path, files)}")
