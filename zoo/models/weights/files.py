@@ -1,4 +1,4 @@
-"""Read weights files: safetensors, dlib's format, and pickles with `weights_only=True`."""
+"""Read weights files: safetensors, dlib's format, pickles with `weights_only=True`, and several files with an index."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from zoo.errors import WeightsError
-from zoo.models.weights import dlib_file
+from zoo.models.weights import dlib_file, shards
 from zoo.models.weights.pickles import read_pickle
 from zoo.system.wording import look_at
 
@@ -21,14 +21,26 @@ def is_path(weights: str | Path) -> bool:
     """Return whether a value of `weights=` is the path of a file or folder, and not a name."""
     if isinstance(weights, Path) or "/" in weights or "\\" in weights:
         return True
+    if weights.endswith(shards.SUFFIX):
+        return True
     return Path(weights).suffix.lower() in {".safetensors", dlib_file.SUFFIX, *_PICKLES} or Path(weights).exists()
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Read all tensors in a weights file of any supported type, by key. Keys of nested dictionaries are joined with dots.
+    """Read all tensors in a weights file of any supported type, or the files of an index, by key.
+
+    Keys of nested dictionaries are joined with dots.
 
     `layouts.convert` finds the weights among them, whatever else the checkpoint contains.
     """
+    if path.name.endswith(shards.SUFFIX):
+        return shards.read_index(path, _read)
+    shards.check_whole(path)
+    return _read(path)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """Read the tensors in one weights file."""
     if not path.is_file():
         raise WeightsError(f"weights {path}: the file does not exist. {look_at(path)}")
     suffix = path.suffix.lower()
@@ -41,7 +53,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if suffix == dlib_file.SUFFIX:
         return dlib_file.read_dlib(path)
     if suffix not in _PICKLES:
-        known = ", ".join([".safetensors", *sorted(_PICKLES), dlib_file.SUFFIX])
+        known = ", ".join([".safetensors", *sorted(_PICKLES), dlib_file.SUFFIX, shards.SUFFIX])
         raise WeightsError(f"weights {path}: unknown file type {path.suffix!r}; expected one of {known}")
     state = read_pickle(path)
     if not any("." in key for key in state):

@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from torchvision.transforms.v2.functional import InterpolationMode
 
 from zoo.backbones import BACKBONES
-from zoo.errors import UnknownNameError, WeightsError
+from zoo.errors import InputError, UnknownNameError, WeightsError
 from zoo.images.preprocess import Preprocess
 from zoo.models.classes import imagenet_classes
 from zoo.models.config import model_folder, read_description
 from zoo.models.weights.files import is_path, read_state
 from zoo.models.weights.layouts import Weights, convert
+from zoo.models.weights.shards import weights_in
 from zoo.task.contract import TASKS, Task, get_task
 
 if TYPE_CHECKING:
@@ -39,10 +40,19 @@ def find_weights(weights: str | Path, backbone: str, task: str) -> Weights:
         return _named_weights(str(weights), backbone, task)
     path = Path(weights).expanduser()
     if path.is_dir():
-        return _saved_weights(model_folder(path), backbone, task)
+        return _saved_weights(_saved_model(path), backbone, task)
     if path.name == "weights.safetensors" and (path.parent / "model.json").is_file():
         return _saved_weights(path.parent, backbone, task)
     return convert(read_state(path), backbone, str(path))
+
+
+def _saved_model(folder: Path) -> Path:
+    """Return the folder of a saved model; if it is one of another library, the error names the weights file in it."""
+    try:
+        return model_folder(folder)
+    except InputError as error:
+        name = weights_in(folder)
+        raise InputError(f"{error} To load weights of another library, pass their file: {folder / name}" if name else str(error)) from None
 
 
 def _saved_weights(folder: Path, backbone: str, task: str) -> Weights:

@@ -80,6 +80,8 @@ class _Array(_Inert):
         return torch.from_numpy(np.frombuffer(raw, kind).reshape(shape, order="F" if fortran else "C").astype(kind.newbyteorder("=")))
 
 
+# name, first bytes and their offset of archives that torch.save doesn't write
+_ARCHIVES = (("gzip", b"\x1f\x8b", 0), ("bzip2", b"BZh", 0), ("xz", b"\xfd7zXZ", 0), ("7-Zip", b"7z\xbc\xaf", 0), ("tar", b"ustar", 257))
 _SCANNED = 1 << 26  # number of bytes in which the classes for an error message are looked up
 _REASON = re.compile(r"WeightsUnpickler error:\s*(\S.*)|^(?!Weights only load failed)(.+)")  # without torch's advice to its own users
 _NUMBERS = ("b1", "i1", "u1", "i2", "i4", "i8", "f2", "f4", "f8")
@@ -108,7 +110,7 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     Raises:
         WeightsError: the file is damaged, or contains an object of a class off the allow-list, which the message names with its key.
     """
-    if _is_torchscript(path):
+    if _holds(path, "/constants.pkl"):
         raise WeightsError(
             f"weights {path}: the file is a TorchScript archive, which contains code and is never run. Save the weights alone: "
             "torch.save(model.state_dict(), …)"
@@ -119,7 +121,8 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
             return dict(_tensors(torch.load(path, map_location="cpu", weights_only=True), "", set()))
     except Exception as error:  # for damaged files, torch's unpickler raises errors of any class
         if kind := _other_kind(path):
-            raise WeightsError(f"weights {path}: the file is {kind}; expected a file of torch.save") from error
+            expected = "" if "archive" in kind else "; expected a file of torch.save"
+            raise WeightsError(f"weights {path}: the file is {kind}{expected}") from error
         objects = _foreign_objects(path)
         if not objects:
             reason = match[1] or match[2] if (match := _REASON.search(str(error))) else type(error).__name__
@@ -143,12 +146,18 @@ def _other_kind(path: Path) -> str:
         return "empty (0 bytes)"
     if start[8:10] == b'{"' and int.from_bytes(start[:8], "little") < path.stat().st_size:
         return "in the format safetensors, so give it the suffix .safetensors"
+    archive = next((name for name, sign, place in _ARCHIVES if start.startswith(sign, place)), "")
+    if zipfile.is_zipfile(path) and not _holds(path, "/data.pkl"):
+        archive = "zip"
+    if archive:
+        return f"a {archive} archive; unpack it, and pass the weights file in it"
     return describe(start) if start.lstrip().startswith((b"<", b"version https://git-lfs")) else ""
 
 
-def _is_torchscript(path: Path) -> bool:
+def _holds(path: Path, end: str) -> bool:
+    """Return whether a zip archive contains a file whose path ends so."""
     with contextlib.suppress(Exception), zipfile.ZipFile(path) as parts:  # for damaged files, zipfile raises errors of any class
-        return any(name.endswith("/constants.pkl") for name in parts.namelist())
+        return any(name.endswith(end) for name in parts.namelist())
     return False
 
 
