@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
+from zoo.errors import InputError
 from zoo.images.drawing import caption
 
 
@@ -73,6 +74,18 @@ class Classification:
         """Return the k most probable names with their probabilities, highest first."""
         order = np.argsort(-self.probabilities, kind="stable")[:k]
         return [(self.classes[index], float(self.probabilities[index])) for index in order]
+
+    def above(self, threshold: float) -> Classification:
+        """Return the prediction of a multi-label model with one threshold for all classes.
+
+        Raises:
+            InputError: the model isn't multi-label, or the threshold isn't from 0 to 1.
+        """
+        if self.thresholds is None:
+            raise InputError("threshold: only multi-label classifiers have one; omit it")
+        if not 0 <= threshold <= 1:
+            raise InputError(f"threshold is {threshold}; expected a number from 0 to 1")
+        return replace(self, thresholds=np.full(len(self.classes), threshold))
 
     def plot(self) -> Image:
         """Return the image with the most probable classes, or the predicted ones of a multi-label model, written below it."""

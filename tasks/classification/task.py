@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from zoo.data.dataset import Dataset
 from zoo.images.preprocess import ImageBatch, Preprocess
-from zoo.task.answers import Answers, Example
+from zoo.task.answers import Answers, Example, Output
 from zoo.task.building import Building
 from zoo.task.combination import Combination
 from zoo.task.contract import TASKS, Task
@@ -89,6 +89,10 @@ class ClassificationAnswers(Answers):
     ) -> Classification:
         """Convert the logits of one image to a `Classification` object."""
         return Classification.from_logits(key, image, answer, classes)
+
+    def outputs(self, classes: tuple[str, ...]) -> tuple[Output, ...]:
+        """Return the attributes of predictions that servers return as tensors."""
+        return (Output("probabilities", "float32", (len(classes),)), Output("label", "int64", ()))
 
     def files(self) -> AnswerFiles | None:
         """Return the reader and writer of prediction files; see `prediction_files`."""

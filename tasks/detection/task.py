@@ -18,7 +18,7 @@ from zoo.data.sampling import Sampling
 from zoo.data.writers import Writer
 from zoo.images.preprocess import ImageBatch, Preprocess
 from zoo.registry import Registry
-from zoo.task.answers import Answers, Example
+from zoo.task.answers import Answers, Example, Output
 from zoo.task.building import Building
 from zoo.task.combination import Combination
 from zoo.task.contract import TASKS, Task
@@ -173,6 +173,10 @@ class DetectionAnswers(Answers):
         values = {name: tuple(values) for name, values in self._attributes.items()}
         found = answer.get("attributes", {})
         return Detections(key, image, answer["boxes"], answer["scores"], answer["labels"], classes, found, values)
+
+    def outputs(self, classes: tuple[str, ...]) -> tuple[Output, ...]:
+        """Return the attributes of predictions that servers return as tensors."""
+        return (Output("boxes", "float32", (None, 4)), Output("scores", "float32", (None,)), Output("labels", "int64", (None,)))
 
     def files(self) -> AnswerFiles | None:
         """Return the reader and writer of COCO results files; see `prediction.files`."""

@@ -17,7 +17,7 @@ from zoo.data.writers import Writer
 from zoo.errors import InputError
 from zoo.images.preprocess import Preprocess
 from zoo.registry import Registry
-from zoo.task.answers import Aligned, Aligning, AnswerFiles, Answers, Example, PartsFinder
+from zoo.task.answers import Aligned, Aligning, AnswerFiles, Answers, Example, Output, PartsFinder
 from zoo.task.building import Building, TaskModel
 from zoo.task.combination import Combination
 from zoo.task.contract import TASKS, Task
@@ -136,6 +136,15 @@ class FaceAnswers(Answers):
     ) -> Faces:
         """Return a result with one face: its box is the whole image, and its landmarks are unknown."""
         return Faces.whole_picture(key, image, answer)
+
+    def outputs(self, classes: tuple[str, ...]) -> tuple[Output, ...]:
+        """Return the attributes of predictions that servers return as tensors."""
+        return (
+            Output("boxes", "float32", (None, 4)),
+            Output("scores", "float32", (None,)),
+            Output("landmarks", "float32", (None, 5, 2)),
+            Output("embeddings", "float32", (None, -1)),
+        )
 
     def files(self) -> AnswerFiles | None:
         """Return the reader and writer of embedding files; see `prediction.files` for the formats."""

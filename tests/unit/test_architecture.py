@@ -28,6 +28,7 @@ WINGS = (
     ("evaluation", "prediction", "report"),
     ("compilation", "curation"),
     ("training",),
+    ("serving",),
     ("cli",),
 )
 RANK = {wing: rank for rank, group in enumerate(WINGS) for wing in group}

@@ -24,6 +24,11 @@ COMMANDS: dict[str, Command] = {
     "predict": Command(
         "predict on images, folders, videos or a camera (by device index, e.g. 0)", "zoo.cli.predict:run", "zoo.cli.predict:flags_of"
     ),
+    "serve": Command(
+        "serve models over HTTP: zoo serve runs/mine, then POST pictures to /v1/models/default/predict",
+        "zoo.cli.serve:run",
+        "zoo.cli.serve:ServeFlags",
+    ),
     "export": Command(
         "export a model as OpenVINO, ONNX or torch.export graphs: zoo export runs/mine --format onnx",
         "zoo.cli.export:run",

@@ -16,6 +16,7 @@ from zoo.errors import InputError
 from zoo.images.preprocess import Preprocess
 from zoo.models.inference import head_answers
 from zoo.models.model import Model
+from zoo.prediction.joint import JointPrediction
 from zoo.prediction.sources import Frame
 from zoo.system.hardware import autocast, pick_inference_precision
 from zoo.system.precision import Precision
@@ -114,3 +115,28 @@ def _finders(model: Model, detector: object, faces: str) -> dict[str, PartsFinde
         if given and not having:
             raise InputError(f"{option}: the heads {', '.join(heads)} process whole images; omit this option")
     return {name: task.parts(model.view(name), detector, faces) if name in having else None for name, task in heads.items()}
+
+
+def predictions_of(groups: Sequence[HeadGroup], frames: Sequence[Frame], parts: Sequence[Sequence[Parts | None]]) -> list[Prediction]:
+    """Return one prediction per image: that of the only head, or the `JointPrediction` of all heads.
+
+    Args:
+        groups: all heads of a model, in groups.
+        frames: the images, at least one.
+        parts: for each image, the result of `HeadGroup.parts` of every group.
+    """
+    found: dict[str, list[Prediction]] = {}
+    for group, own in zip(groups, zip(*parts, strict=True), strict=True):
+        found |= group.predictions(frames, own)
+    names = [*groups[0].model.config.heads]
+    if len(names) == 1:
+        return found[names[0]]
+    return [JointPrediction(frame.key, frame.image, {name: found[name][row] for name in names}) for row, frame in enumerate(frames)]
+
+
+def min_size_hw(model: Model) -> tuple[int, int] | None:
+    """Return the minimum height and width in pixels for `Decoding`, which suits all heads; None for the full size."""
+    heads = model.config.heads.values()
+    sizes = [None if head.definition.answers.localises else head.preprocess.min_size_hw for head in heads]
+    known = [size for size in sizes if size is not None]
+    return (max(height for height, _ in known), max(width for _, width in known)) if len(known) == len(sizes) else None

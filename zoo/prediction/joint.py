@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from zoo.errors import InputError
 from zoo.images.drawing import BOXED, caption, enlarged
-from zoo.task.answers import Layered, Prediction
+from zoo.task.answers import Layered, Prediction, Thresholded
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +54,23 @@ class JointPrediction(Mapping[str, Any]):
             else:
                 others.append(prediction.plot())
         return _stacked([caption(np.asarray(picture), lines) if lines else picture, *others])
+
+    def above(self, threshold: float) -> JointPrediction:
+        """Return the predictions with another threshold for the heads that have one.
+
+        Raises:
+            InputError: no head has a threshold, or the threshold isn't from 0 to 1.
+        """
+        heads, errors = dict(self.heads), list[InputError]()
+        for name, prediction in self.heads.items():
+            if isinstance(prediction, Thresholded):
+                try:
+                    heads[name] = prediction.above(threshold)
+                except InputError as error:
+                    errors.append(error)
+        if all(heads[name] is self.heads[name] for name in heads):
+            raise InputError("threshold: no head of this model has one; omit it") if not errors else errors[0]
+        return replace(self, heads=heads)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the predictions as a JSON-serialisable dict: the key, and an entry for each head."""

@@ -17,8 +17,7 @@ from zoo.images.decoding import Decoding
 from zoo.images.headers import MAX_PIXELS
 from zoo.models.model import Model
 from zoo.prediction.films import is_live
-from zoo.prediction.groups import HeadGroup, head_groups
-from zoo.prediction.joint import JointPrediction
+from zoo.prediction.groups import HeadGroup, head_groups, min_size_hw, predictions_of
 from zoo.prediction.sources import Frame, FrameReader, Made, Source, open_source
 from zoo.system.hardware import pick_decoding_threads, pick_device, place
 from zoo.system.precision import Precision
@@ -94,21 +93,13 @@ def predict(
     # one batch is read while the previous one is computed; a detector processes single images, so one prefetched image is enough
     window = look_ahead if look_ahead is not None else threads + (size if whole else 1)
     progress = progress or Progress(enabled=False)
-    decoding = Decoding(None if exact else _min_size_hw(model), max_pixels)
+    decoding = Decoding(None if exact else min_size_hw(model), max_pixels)
     reader = FrameReader(decoding, on_error, [*dict.fromkeys(group.preprocess for group in whole)], progress.say)
     jobs, total = open_source(source, reader)
     alone = total == 1 and isinstance(source, str | Path | np.ndarray)
     made = in_order(jobs, 0 if alone else window, threads)
     skipped = skipped if skipped is not None else []
     return _run(model, made, total, partial(_next, groups, size, on_error, skipped), where, skipped, progress)
-
-
-def _min_size_hw(model: Model) -> tuple[int, int] | None:
-    """Return the minimum height and width in pixels for `Decoding`, which suits all heads; None for the full size."""
-    heads = model.config.heads.values()
-    sizes = [None if head.definition.answers.localises else head.preprocess.min_size_hw for head in heads]
-    known = [size for size in sizes if size is not None]
-    return (max(height for height, _ in known), max(width for _, width in known)) if len(known) == len(sizes) else None
 
 
 def _run(
@@ -157,10 +148,4 @@ def _next(
             kept.append(frame)
     if not kept:
         return [] if looked else None
-    found: dict[str, list[Prediction]] = {}
-    for group, own in zip(groups, zip(*parts, strict=True), strict=True):
-        found |= group.predictions(kept, own)
-    names = [*groups[0].model.config.heads]
-    if len(names) == 1:
-        return found[names[0]]
-    return [JointPrediction(frame.key, frame.image, {name: found[name][row] for name in names}) for row, frame in enumerate(kept)]
+    return predictions_of(groups, kept, parts)

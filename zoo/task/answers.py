@@ -83,6 +83,33 @@ class Layered(Prediction, Protocol):
         """Return the text to write below the image."""
 
 
+@runtime_checkable
+class Thresholded(Prediction, Protocol):
+    """A prediction that depends on a threshold, such as the minimum score of detections."""
+
+    def above(self, threshold: float) -> Prediction:
+        """Return the prediction with another threshold, 0–1.
+
+        Raises:
+            InputError: the threshold is out of range.
+        """
+
+
+@dataclass(frozen=True)
+class Output:
+    """An attribute of predictions that servers return as a tensor.
+
+    Attributes:
+        name: name of the attribute, which is an array or a number.
+        dtype: "float32" or "int64".
+        shape: shape for one image. None is the number of objects, which comes first, and -1 any other length that isn't known.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
 @dataclass(frozen=True)
 class AnswerFiles:
     """Reader and writer of a task's prediction files.
@@ -215,6 +242,14 @@ class Answers(ABC):
             classes: class names by index.
             metadata: metadata of the model, such as its thresholds; None for the defaults.
         """
+
+    def outputs(self, classes: tuple[str, ...]) -> tuple[Output, ...]:
+        """Return the attributes of predictions that servers return as tensors. None by default: servers then return only JSON.
+
+        Args:
+            classes: class names by index.
+        """
+        return ()
 
     def files(self) -> AnswerFiles | None:
         """Return the reader and writer of prediction files; None if the task doesn't support prediction files."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from zoo.images.preprocess import ImageBatch
-from zoo.task.answers import Answers, Example
+from zoo.task.answers import Answers, Example, Output
 from zoo.task.combination import Combination
 from zoo.task.metric import Mistake
 from zoo.tasks.classification.multilabel.targets import as_target
@@ -51,6 +51,10 @@ class MultiLabelAnswers(Answers):
         """Convert the logits of one image to a `Classification` object with the thresholds that are stored with the model."""
         probabilities = expit(answer.astype(np.float64)).astype(np.float32)
         return Classification(key, image, probabilities, classes, as_thresholds((metadata or {}).get(KEY), classes))
+
+    def outputs(self, classes: tuple[str, ...]) -> tuple[Output, ...]:
+        """Return the attributes of predictions that servers return as tensors."""
+        return (Output("probabilities", "float32", (len(classes),)),)
 
     def files(self) -> AnswerFiles | None:
         """Return the reader and writer of prediction files; see `zoo.tasks.classification.prediction_files`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchvision.ops import box_iou
 
+from zoo.errors import InputError
 from zoo.images.drawing import BOXED, enlarged, lettering
 
 _SURE = 0.5  # minimum score of the boxes that are compared; rounding adds and removes boxes near the score threshold
@@ -88,6 +89,20 @@ class Detections:
         """Most probable value of each attribute, by attribute name, for each object."""
         best = {name: values.argmax(1).tolist() for name, values in self.attributes.items()}
         return [{name: self.attribute_values[name][best[name][row]] for name in best} for row in range(len(self))]
+
+    def above(self, threshold: float) -> Detections:
+        """Return the detections with at least this score.
+
+        A threshold below that of the model has no effect, because the model doesn't return such detections.
+
+        Raises:
+            InputError: the threshold isn't from 0 to 1.
+        """
+        if not 0 <= threshold <= 1:
+            raise InputError(f"threshold is {threshold}; expected a number from 0 to 1")
+        kept = self.scores >= threshold
+        attributes = {name: values[kept] for name, values in self.attributes.items()}
+        return replace(self, boxes=self.boxes[kept], scores=self.scores[kept], labels=self.labels[kept], attributes=attributes)
 
     def plot(self, min_score: float = 0.3) -> Image.Image:
         """Return the image with boxes, names, scores and attributes drawn. Small images are first enlarged by an integer factor.

@@ -1,0 +1,1 @@
+"""Tests of `zoo.serving`; they need the extra `serve`."""

@@ -1,0 +1,119 @@
+"""The `zoo serve` command."""
+
+from __future__ import annotations
+
+import pkgutil
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from zoo.cli.flags import EngineFlags
+from zoo.errors import InputError
+from zoo.images.headers import MAX_PIXELS
+
+_PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+Repeated = tyro.conf.UseAppendAction[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class ServeFlags:
+    """Serve models over HTTP: predictions, the Open Inference Protocol, and metrics. The address /docs lists the routes."""
+
+    models: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="MODEL [NAME=MODEL …]", help_behavior_hint="(required)")]
+    """Folders of runs or models. NAME is part of the address /v1/models/NAME/predict; by default, it is the name of the folder. A single
+    model is also served as "default"."""
+    host: str = "127.0.0.1"
+    """Address to listen on. Any but that of this machine requires --token-file or --allow-unauthenticated."""
+    port: int = 8000
+    """Port to listen on; 0 chooses a free one."""
+    gallery: Annotated[Repeated, tyro.conf.arg(metavar="[NAME[@MODEL]=]PLACE")] = ()
+    """Face task only: gallery to identify, enrol and forget people, a file or postgresql://user@host/database. NAME is part of the address
+    /v1/galleries/NAME/identify, by default "default"; MODEL is the name of a model, needed only if there are several."""
+    engine: Annotated[EngineFlags, tyro.conf.arg(name="engine", help=""), tyro.conf.OmitArgPrefixes] = field(default_factory=EngineFlags)
+    workers: int = 1
+    """Number of processes that compute predictions. Each holds all models, and the processor's cores are divided among them."""
+    max_batch: int | None = None
+    """Maximum number of pictures that are computed together; by default based on the model's input size."""
+    batch_wait_ms: float = 5.0
+    """Maximum time that a picture waits for others that are being decoded, in milliseconds. No picture waits for requests that may come."""
+    queue: int = 32
+    """Number of waiting pictures from which further requests are refused, with status 429."""
+    timeout: float = 30.0
+    """Time limit of a request, in seconds. A request that takes longer is answered with status 503."""
+    max_body_mb: float = 64.0
+    """Maximum size of a request, in megabytes (2^20 bytes)."""
+    max_pictures: int = 64
+    """Maximum number of pictures in a request."""
+    max_pixels: int = MAX_PIXELS
+    """Maximum width × height of a picture; larger ones are rejected before decoding."""
+    device: str = "auto"
+    """Device to compute on: auto, cpu, cuda, cuda:1 or mps."""
+    exact: bool = False
+    """Decode all pictures at full resolution. Otherwise, JPEGs much larger than the model's input are decoded at a reduced scale."""
+    detector: str | None = None
+    """Face task only: face detector, as in zoo predict."""
+    faces: Literal["all", "largest", "central"] = "all"
+    """Face task only: faces to process, as in zoo predict."""
+    token_file: Path | None = None
+    """File with a secret. Requests must then contain the header "Authorization: Bearer SECRET"."""
+    allow_unauthenticated: bool = False
+    """Serve everyone who can reach a public address."""
+    cors_origin: Annotated[Repeated, tyro.conf.arg(metavar="ORIGIN")] = ()
+    """Origin of web pages on other hosts that may send requests, such as https://example.org, or "*" for all; none by default."""
+    root_path: str = ""
+    """Path under which a reverse proxy publishes the server, such as /zoo."""
+    tls_certificate: Path | None = None
+    """Certificate chain (PEM), to serve HTTPS."""
+    tls_key: Path | None = None
+    """Private key of the certificate (PEM), if it isn't in the same file."""
+
+
+def run(flags: ServeFlags) -> int:
+    """Run the command and return its exit status."""
+    if missing := [name for name in _PACKAGES if find_spec(name) is None]:
+        raise InputError(f"zoo serve requires {', '.join(missing)}; install the extra: pip install 'resnet-zoo[serve]'")
+    settings = _settings(flags)
+    from zoo.serving.server import serve
+
+    return serve(settings)
+
+
+def _settings(flags: ServeFlags) -> Any:
+    from zoo.serving.settings import Engine, Settings, parse_entries, parse_models, read_token
+
+    models = parse_models(flags.models)
+    classes = services()
+    galleries = parse_entries(flags.gallery, models, "--gallery")
+    chosen = flags.engine
+    if chosen.engine == "eager" and chosen.precision != "int8" and chosen.calibration is not None:
+        raise InputError("--calibration requires --engine, which is not set")
+    if flags.tls_key is not None and flags.tls_certificate is None:
+        raise InputError("--tls-key requires --tls-certificate, which is not set")
+    engine: dict[str, Any] = vars(chosen) | {name: getattr(flags, name) for name in ("device", "exact", "max_pixels", "detector", "faces")}
+    same = ("host", "port", "workers", "max_batch", "batch_wait_ms", "queue", "timeout", "max_pictures", "root_path")
+    return Settings(
+        models=models,
+        engine=Engine(**engine),
+        services={"galleries": galleries} if galleries else {},
+        service_classes=classes,
+        max_body=int(flags.max_body_mb * 2**20),
+        token=read_token(flags.token_file, flags.host, flags.allow_unauthenticated),
+        cors_origins=flags.cors_origin,
+        certificate=flags.tls_certificate,
+        private_key=flags.tls_key,
+        **{name: getattr(flags, name) for name in same},
+    )
+
+
+def services() -> dict[str, str]:
+    """Return the class of each kind of service that task packages define as `SERVICES`."""
+    import zoo.tasks
+
+    found: dict[str, str] = {}
+    for module in pkgutil.iter_modules(zoo.tasks.__path__):
+        found |= getattr(import_module(f"zoo.tasks.{module.name}"), "SERVICES", {})
+    return found
