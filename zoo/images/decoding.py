@@ -175,9 +175,9 @@ def peek(path: Path | str) -> Header | None:
 
 
 def notes(files: Iterable[tuple[str, Path]], chosen: tuple[int, ...] | None) -> tuple[str, ...]:
-    """Return what isn't read of images (keys and paths): further frames of GIFs, and pages and bands of TIFFs unless some are `chosen`.
+    """Return notes on parts of images (keys and paths) that aren't read: further frames of GIFs, and pages and bands of TIFFs.
 
-    Of a large dataset without such images, only some headers are read.
+    Bands are not mentioned if some are `chosen`. In a large dataset without such images, only some headers are read.
     """
     found: dict[str, list[str]] = {}
     for number, (key, path) in enumerate((key, path) for key, path in files if path.suffix.lower() in _PARTIAL):

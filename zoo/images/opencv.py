@@ -83,7 +83,7 @@ def _bands(data: bytes, header: Header, bands: tuple[int, ...]) -> tuple[Samples
 
 
 def _imdecode(data: bytes, header: Header, scale: int = 1) -> tuple[Samples | None, str]:
-    """Return the image that OpenCV decodes, or None if it fails, and the damage that it printed, or ""."""
+    """Return the image that OpenCV decodes, None if it fails, and the damage that it printed, "" if none."""
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION | REDUCED.get(scale, 0)
     if header.alpha or header.bands or header.transparent_grey is not None or header.peak != 255:
         flags = cv2.IMREAD_UNCHANGED

@@ -44,7 +44,7 @@ def as_target(value: Any, count: int, key: str) -> Target:
 
 
 def moved(target: Target, new_index: Sequence[int | None], count: int) -> Target:
-    """Return a target for `count` classes, in which class i is number new_index[i], or dropped if that is None; others are unknown."""
+    """Return a target for `count` classes: class i gets the index new_index[i], or is dropped if that is None; others are unknown."""
     found = np.full(count, np.nan, np.float32)
     for value, index in zip(target, new_index, strict=True):
         if index is not None:

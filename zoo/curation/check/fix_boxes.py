@@ -75,7 +75,7 @@ def write_coco(examination: Examination, out: Path) -> Iterator[Change]:
 
 
 def _key(image: Mapping[str, Any], known: Mapping[str, Facts]) -> str:
-    """Return the key under which the reader found an image: its file name, or an end of it."""
+    """Return the key under which the reader found an image: its file name, or a trailing part of it."""
     name = nfc(str(image.get("file_name")))
     return name if name in known else next((tail for tail in tails(name) if tail in known), name)
 

@@ -89,7 +89,7 @@ class CocoFile:
         """Yield the key, the file and the entry of each valid image."""
         keys: set[str] = set()
         moved = MovedFiles(self.folders, self.source)
-        ends: dict[str, str] = {}  # keys by file name, of those that are an end of it
+        ends: dict[str, str] = {}  # keys by file name, of those that are a trailing part of it
         cases: dict[str, str] = {}  # and of those that are one in another case
         for image in self.content["images"]:
             name = nfc(str(image["file_name"]))

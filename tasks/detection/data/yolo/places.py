@@ -94,7 +94,7 @@ def _candidates(about: Description) -> Iterator[Path]:
 
 
 def _source(root: PictureRoot, own: Path, text: str, moved: list[str]) -> Path | None:
-    """Return the image folder or image list that an entry names, or None; a path of another computer is added to `moved`.
+    """Return the image folder or image list that an entry names, or None; a path on another computer is added to `moved`.
 
     Roboflow's exports contain `../train/images` for a folder next to `data.yaml`. Like Ultralytics, remove `../` if no such path exists.
     """
