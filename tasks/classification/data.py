@@ -31,6 +31,7 @@ class ClassificationData(IndexData):
     recipe: ClassVar[type[Recipe]] = ClassificationRecipe
     recipes: ClassVar[Mapping[str, Recipe]] = RECIPES
     mixing = ("mixup", "cutmix")
+    variant_formats: ClassVar[Mapping[str, str]] = dict.fromkeys(("coco", "voc"), "multi_label=True (--multi-label)")
 
     def relabel(self, dataset: Dataset, new_index: Sequence[int], classes: tuple[str, ...]) -> Dataset:
         """Return the data with class indices of the model."""

@@ -13,6 +13,7 @@ from zoo.task.head import Losses, PooledHead, RememberingHead
 
 _CLASS_DEPENDENT = ("fc.", "memory", "labels")  # parameters and buffers of both heads, because one head may replace the other
 _TEMPERATURE = 0.07  # value of Wu et al.; the vote of a neighbour has the weight exp(cosine / temperature)
+_SUM = 1e-3  # maximum difference of the sum of probabilities from 1
 _LEAST = 1e-6  # minimum fraction of the votes for each class, so that logits are finite
 
 
@@ -35,6 +36,7 @@ class ClassificationHead(PooledHead):
     def pooled_loss(self, pooled: Tensor, targets: Any) -> Losses:
         """Return the cross-entropy. Targets are classes [B] int64 or probabilities [B, K]."""
         logits = self.answer(pooled).float()
+        check_targets(logits, targets)
         return {"loss_classifier": F.cross_entropy(logits, targets.to(logits.device))}
 
 
@@ -74,7 +76,9 @@ class NeighbourHead(RememberingHead):
 
     def pooled_loss(self, pooled: Tensor, targets: Any) -> Losses:
         """Return the cross-entropy, which is only reported, because the head has no parameters. Targets are [B] int64 or [B, K]."""
-        return {"loss_classifier": F.cross_entropy(self.answer(pooled), targets.to(pooled.device))}
+        logits = self.answer(pooled)
+        check_targets(logits, targets)
+        return {"loss_classifier": F.cross_entropy(logits, targets.to(pooled.device))}
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
         """Resize the buffers to those in the state dict before loading it."""
@@ -83,6 +87,24 @@ class NeighbourHead(RememberingHead):
                 own = getattr(self, name)
                 setattr(self, name, own.new_zeros(len(state_dict[f"{prefix}{name}"]), *own.shape[1:]))
         super()._load_from_state_dict(state_dict, prefix, *others)
+
+
+def check_targets(logits: Tensor, targets: Tensor) -> None:
+    """Raise an `InputError` unless targets are classes [B] or probabilities [B, K] for logits [B, K].
+
+    Values are checked on the CPU only, because reading them from a GPU would stall it in every step.
+    """
+    soft, (batch, count) = targets.is_floating_point(), logits.shape
+    fits = tuple(targets.shape) == ((batch, count) if soft else (batch,))
+    if fits and targets.device.type == "cpu" and batch:
+        valid = (targets.sum(1) - 1).abs() < _SUM if soft else (targets >= 0) & (targets < count)  # false for NaN
+        fits = bool(valid.all())
+    if not fits:
+        given = f"{str(targets.dtype).removeprefix('torch.')} {list(targets.shape)}, such as {targets.flatten()[:4].tolist()}"
+        raise InputError(
+            f"targets are {given}; a model with one class per image expects int64 [{batch}] with classes from 0 to {count - 1}, or "
+            f"probabilities [{batch}, {count}] that sum to 1. If an image may have several classes, build the model with multi_label=True"
+        )
 
 
 def _check_classes(num_classes: int) -> None:

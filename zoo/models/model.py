@@ -248,6 +248,8 @@ class Model(nn.Module):
         if not isinstance(targets, Mapping) or not targets:
             raise InputError(f"the targets of a model with several heads are a dict from head name ({', '.join(self.heads)}) to targets")
         wanted = {name: targets[name] for name in self._chosen(targets) if name in self._chosen(tasks)}
+        if not wanted:
+            raise InputError(f"tasks is {tasks!r}, but the targets are those of {', '.join(targets)}; expected a head with targets")
         losses = self._computed(images, wanted)
         return {f"{name}/{loss}": value for name in wanted for loss, value in losses[name].items()}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zoo.data.dataset import Dataset, OnError
-from zoo.data.formats import matches
+from zoo.data.formats import DataRef, matches
 from zoo.data.formats import open_data as open_data_with
 from zoo.errors import InputError, UnknownNameError, UnrecognisedError
 from zoo.registry import Registry
@@ -80,6 +80,18 @@ class Task:
             return open_data_with(data, self.data.schemes, self.name, on_error, say, pictures)
         except UnrecognisedError as error:
             raise InputError(f"{error}{_hint(error.path)}") from None
+        except UnknownNameError as error:
+            error.args = (f"{error}{self._other_readers(data)}",)
+            raise
+
+    def _other_readers(self, data: object) -> str:
+        """Return which tasks and variants read the format of a dataset string, as a sentence for error messages; "" if this one does."""
+        scheme = DataRef.of(data).scheme if isinstance(data, str | Path) else ""
+        if not scheme or scheme in self.data.schemes:
+            return ""
+        others = [f"the task {name} (--task {name})" for name in list_tasks() if scheme in get_task(name).data.schemes]
+        others += [f"{self.name} with {self.data.variant_formats[scheme]}"] if scheme in self.data.variant_formats else []
+        return f" {scheme}: is a format of {' and of '.join(others)}." if others else ""
 
     def parse_options(self, values: Mapping[str, Any]) -> Any:
         """Return the build options from keyword values, with all defaults filled in.

@@ -35,6 +35,7 @@ class TaskData(ABC):
         recipes: presets of the training settings by name: "quick", "standard" (the defaults) and "thorough".
         mixing: names of the training settings, numbers that are 0 if disabled, of augmentations that mix several images. They are disabled
             for images that have targets of several heads.
+        variant_formats: formats that only another variant of the task reads, with the option that selects the variant.
     """
 
     schemes: ClassVar[Registry[Scheme]]
@@ -44,6 +45,7 @@ class TaskData(ABC):
     recipe: ClassVar[type[Recipe]] = Recipe
     recipes: ClassVar[Mapping[str, Recipe]] = {"standard": Recipe()}
     mixing: ClassVar[tuple[str, ...]] = ()
+    variant_formats: ClassVar[Mapping[str, str]] = {}
 
     def labels(self, target: Any) -> Sequence[int]:
         """Return the class indices in the target of a sample. Empty by default."""

@@ -19,10 +19,13 @@ class MultiLabelHead(ClassificationHead):
     def pooled_loss(self, pooled: Tensor, targets: Any) -> Losses:
         """Return the binary cross-entropy with targets [B, K] float: 1, 0 or values between them, and NaN for unknown labels."""
         logits = self.answer(pooled).float()
-        targets = targets.to(logits.device)
-        if targets.shape != logits.shape or not targets.is_floating_point():
+        fits = targets.shape == logits.shape and targets.is_floating_point()
+        if fits and targets.device.type == "cpu":  # reading values from a GPU would stall it in every step
+            fits = not bool(((targets < 0) | (targets > 1)).any())
+        if not fits:
             given = f"{str(targets.dtype).removeprefix('torch.')} {list(targets.shape)}"
             raise InputError(f"targets are {given}; a multi-label model expects float32 {list(logits.shape)}: 1, 0 or NaN (unknown)")
+        targets = targets.to(logits.device)
         return {"loss_classifier": masked_cross_entropy(logits, targets)}
 
 

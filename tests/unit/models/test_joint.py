@@ -97,6 +97,8 @@ def test_losses_are_named_after_their_heads() -> None:
     for wrong in mistakes:
         with pytest.raises(InputError, match=r"the targets .* are a dict from head name \(species, health, parts\)"):
             model(photos(), wrong)
+    with pytest.raises(InputError, match=r"tasks is \['health'\], but the targets are those of parts; expected a head with targets"):
+        model(photos(), {"parts": boxes}, tasks=["health"])
 
 
 def test_an_answer_does_not_depend_on_the_padding_of_the_batch() -> None:

@@ -13,6 +13,7 @@ import zoo
 from tests.pictures import picture, write_class_folders, write_picture
 from zoo.data.dataset import Dataset
 from zoo.errors import DataError, InputError, UnknownNameError, ZooError
+from zoo.task.contract import get_task
 
 NAN = float("nan")
 NAMES = ("0.png", "1.png", "2.png")
@@ -193,3 +194,13 @@ def test_data_with_one_class_per_image(tmp_path: Path) -> None:
     assert found.classes == ("blue", "green", "red")
     assert targets(found) == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
     assert targets(opened("demo:digits?limit=1")) == [[1, *[0] * 9]]
+
+
+def test_formats_of_other_tasks_and_variants_are_named() -> None:
+    words = r"unknown data format of classification 'coco'\. .* coco: is a format of the task detection \(--task detection\) and of"
+    with pytest.raises(UnknownNameError, match=words + r" classification with multi_label=True \(--multi-label\)\."):
+        get_task("classification").open("coco:x")
+    with pytest.raises(UnknownNameError, match=r"yolo: is a format of the task detection \(--task detection\)\.$"):
+        get_task("classification", {"multi_label": True}).open("yolo:x")
+    with pytest.raises(UnknownNameError, match=r"unknown data format of classification 'foldr'\. Nearest: folder\. Known: .*hf\.$"):
+        get_task("classification").open("foldr:x")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -31,6 +33,35 @@ def random_batch(seed: int, size: int = 6, classes: int = 4) -> tuple[torch.Tens
 def test_without_unknown_labels_it_is_the_mean_binary_cross_entropy() -> None:
     logits, targets = random_batch(0)
     assert torch.allclose(masked_cross_entropy(logits, targets), F.binary_cross_entropy_with_logits(logits, targets))
+
+
+@pytest.mark.parametrize("options", [{}, {"classifier": "knn"}])
+@pytest.mark.parametrize(
+    ("targets", "said"),
+    [
+        (torch.tensor([0, 5]), r"targets are int64 \[2\], such as \[0, 5\]; a model with one class .* classes from 0 to 2, or"),
+        (torch.tensor([0, -1]), r"classes from 0 to 2"),
+        (torch.tensor([0]), r"int64 \[1\], such as \[0\]; .* expects int64 \[2\]"),
+        (torch.tensor([[1.0, 1, 0], [1, 0, 0]]), r"float32 \[2, 3\], .* that sum to 1\. .* build the model with multi_label=True"),
+        (torch.tensor([[1.0, 0, NAN], [1, 0, 0]]), r"probabilities \[2, 3\] that sum to 1"),
+        (torch.tensor([[1, 0, 0], [1, 0, 0]]), r"int64 \[2, 3\], such as \[1, 0, 0, 1\]"),
+    ],
+)
+def test_a_model_with_one_class_per_image_refuses_other_targets(options: dict[str, Any], targets: torch.Tensor, said: str) -> None:
+    model = zoo.build("resnet20", num_classes=3, **options)
+    if options:
+        model.head.remember(torch.rand(4, 64), torch.tensor([0, 1, 2, 0]))  # type: ignore[operator]
+    with pytest.raises(InputError, match=said):
+        model(torch.rand(2, 3, 32, 32), targets)
+    soft = torch.tensor([[0.2, 0.3, 0.5], [1, 0, 0]])
+    assert model(torch.rand(2, 3, 32, 32), soft)["loss_classifier"].isfinite()
+
+
+@pytest.mark.parametrize("value", [2.0, -1.0])
+def test_a_multi_label_model_refuses_other_values(value: float) -> None:
+    model = zoo.build("resnet20", num_classes=3, multi_label=True)
+    with pytest.raises(InputError, match=r"targets are float32 \[1, 3\]; a multi-label model expects float32 \[1, 3\]: 1, 0 or NaN"):
+        model(torch.rand(1, 3, 32, 32), torch.tensor([[1, value, NAN]]))
 
 
 @settings(max_examples=20, deadline=None)
