@@ -136,7 +136,7 @@ class Conversion:
 
     def started(self, name: str, size_hw: SizeHW | None) -> Runner:
         """Convert a network, and return its runner."""
-        made = self._converted(name, size_hw)
+        made = self.converted(name, size_hw)
         with one_reason(self.engine.name, self._network(name, size_hw)):
             return self.engine.start(made, self.precision, self.threads)
 
@@ -146,7 +146,7 @@ class Conversion:
         for name in (*self.passes, *further_networks(self.model)):
             size_hw = self._own_hw(name)
             file = f"{name}{self.engine.suffix}"
-            self.engine.write(self._converted(name, size_hw), folder / file)
+            self.engine.write(self.converted(name, size_hw), folder / file)
             if name in self.passes and size_hw is None and not self.engine.converts:  # others are tested when converted
                 self._check_sizes(self._network(name, None), self.engine.read(folder / file))
             entry: dict[str, Any] = {"name": name, "file": file, "size_hw": size_hw and list(size_hw)}
@@ -154,7 +154,8 @@ class Conversion:
             written.append({**entry, **({"outputs": {head: list(places) for head, places in outputs.items()}} if outputs else {})})
         return written
 
-    def _converted(self, name: str, size_hw: SizeHW | None) -> Any:
+    def converted(self, name: str, size_hw: SizeHW | None) -> Any:
+        """Return a network in the form of the engine, from the cache if it is there."""
         network = self._network(name, size_hw)
         if not self.engine.converts:
             return self.engine.convert(network)
@@ -167,7 +168,7 @@ class Conversion:
                 self._check_sizes(network, made)
             return self.engine.quantise(made, samples, judge) if self.precision == "int8" else made
 
-        return converted(self.engine, key, convert)
+        return from_cache(self.engine, key, convert)
 
     def _check_sizes(self, network: Network, made: Any) -> None:
         """Raise an `InputError` if a graph for any image size is incorrect for some sizes."""
@@ -239,7 +240,7 @@ def network_key(fingerprint: str, network: Network, engine: Engine, samples: Seq
     return digest.hexdigest()[:_LENGTH]
 
 
-def converted(engine: Engine, key: str, convert: Callable[[], Any]) -> Any:
+def from_cache(engine: Engine, key: str, convert: Callable[[], Any]) -> Any:
     """Return the converted network from the cache, or call `convert` and add the result to the cache."""
     folder = cache_folder("networks")
     listing, name = folder / f"{key}.json", f"{key}{engine.suffix}"

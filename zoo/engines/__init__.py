@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from zoo.engines.onnx_graph import Part
 from zoo.errors import InputError
 from zoo.registry import Registry
 from zoo.system.logs import errors_alone
@@ -138,6 +139,18 @@ class Engine(ABC):
     @abstractmethod
     def read(self, path: Path) -> Any:
         """Read a network written by `write`. Errors are raised unchanged."""
+
+    def from_onnx(self, graph: Any) -> Any:
+        """Convert an ONNX graph, such as the steps between networks in an export with one graph. Only some engines can."""
+        raise InputError(f"the engine {self.name} doesn't support exports with one graph; use the format onnx or openvino")
+
+    def count_outputs(self, converted: Any) -> int:
+        """Return the number of outputs of a converted network."""
+        raise NotImplementedError
+
+    def join(self, parts: Sequence[Part], inputs: Sequence[str], outputs: Sequence[str]) -> Any:
+        """Join converted graphs, in order, into one with some of their inputs and outputs."""
+        raise NotImplementedError
 
     @abstractmethod
     def start(self, converted: Any, precision: EnginePrecision, threads: int) -> Runner:

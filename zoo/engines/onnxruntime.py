@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.engines import ENGINES, Engine, Judge, Network, Runner, Tensors, one_reason, quantise
+from zoo.engines.onnx_graph import Part, join
 from zoo.images.preprocess import as_float
 from zoo.system.logs import errors_alone
 from zoo.system.precision import EnginePrecision
@@ -66,6 +67,18 @@ class OnnxRuntime(Engine):
 
         return onnx.load(path)
 
+    def from_onnx(self, graph: Any) -> Any:
+        """Return the graph."""
+        return graph
+
+    def count_outputs(self, converted: Any) -> int:
+        """Return the number of outputs."""
+        return len(converted.graph.output)
+
+    def join(self, parts: Sequence[Part], inputs: Sequence[str], outputs: Sequence[str]) -> Any:
+        """Join the graphs, and validate the result with onnx.checker."""
+        return join(parts, inputs, outputs)
+
     def start(self, converted: Any, precision: EnginePrecision, threads: int) -> Runner:
         """Create a session for the graph, and return its runner."""
         import onnxruntime
@@ -75,12 +88,17 @@ class OnnxRuntime(Engine):
         options.log_severity_level = 4  # suppress log messages: errors are raised in any case
         session = onnxruntime.InferenceSession(converted.SerializeToString(), options, providers=["CPUExecutionProvider"])
         names = [each.name for each in session.get_inputs()]
+        in_bytes = [each.type == "tensor(uint8)" for each in session.get_inputs()]
 
         def run(*inputs: Tensor) -> Tensors:
-            return tuple(torch.from_numpy(found) for found in session.run(None, _feed(names, inputs)))
+            return tuple(torch.from_numpy(found) for found in session.run(None, _feed(names, inputs, in_bytes)))
 
         return run
 
 
-def _feed(names: Sequence[str], inputs: Tensors) -> dict[str, NDArray[np.float32]]:
-    return {name: np.ascontiguousarray(as_float(each.detach()).numpy()) for name, each in zip(names, inputs, strict=True)}
+def _feed(names: Sequence[str], inputs: Tensors, in_bytes: Sequence[bool] | None = None) -> dict[str, NDArray[Any]]:
+    """Return the inputs by name: floats, or bytes where a graph takes them."""
+    found = {}
+    for name, each, stays in zip(names, inputs, in_bytes or [False] * len(names), strict=True):
+        found[name] = np.ascontiguousarray((each if stays else as_float(each)).detach().numpy())
+    return found

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.engines import ENGINES, Engine, Judge, Network, Runner, Tensors, one_reason, quantise
+from zoo.engines.onnx_graph import Part
 from zoo.system.precision import EnginePrecision
 
 
@@ -65,12 +66,44 @@ class OpenVINO(Engine):
         """Read OpenVINO's two files."""
         return _core().read_model(path)
 
+    def from_onnx(self, graph: Any) -> Any:
+        """Convert an ONNX graph."""
+        import openvino
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "graph.onnx"
+            path.write_bytes(graph.SerializeToString())
+            return openvino.convert_model(path)
+
+    def count_outputs(self, converted: Any) -> int:
+        """Return the number of outputs."""
+        return len(converted.outputs)
+
+    def join(self, parts: Sequence[Part], inputs: Sequence[str], outputs: Sequence[str]) -> Any:
+        """Connect the outputs of the graphs with the inputs of later ones."""
+        import openvino
+
+        values, parameters, results = {}, dict[str, Any](), dict[str, Any]()
+        for part in parts:
+            graph = part.graph.clone()
+            for parameter, name in zip(graph.get_parameters(), part.inputs, strict=True):
+                if name in values:
+                    parameter.output(0).replace(values[name])
+                else:
+                    parameters[name], values[name] = parameter, parameter.output(0)
+            for result, name in zip(graph.get_results(), part.outputs, strict=True):
+                values[name], results[name] = result.input_value(0), result
+        for name, port in values.items():
+            port.get_tensor().set_names({name})
+        return openvino.Model([results[name] for name in outputs], [parameters[name] for name in inputs], "model")
+
     def start(self, converted: Any, precision: EnginePrecision, threads: int) -> Runner:
         """Return a runner that compiles the graph at its first call, for dynamic shapes, because fixed shapes were no faster."""
         sessions: dict[tuple[bool, ...], Session] = {}
+        own_bytes = [port.get_element_type().to_string() == "u8" for port in converted.inputs]
 
         def run(*inputs: Tensor) -> Tensors:
-            in_bytes = bytes_among(inputs)
+            in_bytes = tuple(given and not own for given, own in zip(bytes_among(inputs), own_bytes, strict=True))
             if in_bytes not in sessions:
                 sessions[in_bytes] = Session(converted, precision, threads, in_bytes)
             return sessions[in_bytes](*inputs)

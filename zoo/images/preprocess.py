@@ -16,6 +16,7 @@ from torchvision.transforms.v2 import functional as tvf
 from zoo.errors import InputError
 
 Picture = NDArray[np.uint8] | Tensor
+STEP = 32  # pixels; the sides of padded images are multiples of this, the largest stride of a feature pyramid
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -119,11 +120,12 @@ class Preprocess:
         if self.policy == "squash":
             return self.size_hw
         # the other two policies keep the aspect ratio, so a minimum for the shorter side is enough
-        short = self.size_hw[0] if self.policy == "fit" else self._short_side
+        short = self.size_hw[0] if self.policy == "fit" else self.short_side
         return short, short
 
     @property
-    def _short_side(self) -> int:
+    def short_side(self) -> int:
+        """Length in pixels to which "crop" scales the shorter side."""
         return math.floor(min(self.size_hw) / self.crop_pct + 1e-6)  # 224 / (224 / 232) is 232, not 231
 
     def resized_hw(self, height: int, width: int) -> tuple[int, int]:
@@ -135,7 +137,7 @@ class Preprocess:
             # floor, as torch.nn.functional.interpolate does with a scale factor; never below one pixel
             return max(1, math.floor(height * scale)), max(1, math.floor(width * scale))
         # as in timm and torchvision, the shorter side becomes size / crop_pct, and the longer side is rounded down
-        short = self._short_side
+        short = self.short_side
         if height <= width:
             return short, max(1, int(short * width / height))
         return max(1, int(short * height / width)), short
@@ -205,8 +207,9 @@ class Preprocess:
 
 
 def _padded_hw(sizes_hw: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """Return the common size of images after padding: multiples of 32, the largest stride of a feature pyramid."""
-    return math.ceil(max(size[0] for size in sizes_hw) / 32) * 32, math.ceil(max(size[1] for size in sizes_hw) / 32) * 32
+    """Return the common size of images after padding: multiples of `STEP`."""
+    height, width = (math.ceil(max(size[axis] for size in sizes_hw) / STEP) * STEP for axis in (0, 1))
+    return height, width
 
 
 def to_chw(image: Picture) -> Tensor:

@@ -18,9 +18,31 @@ from torch import Tensor, nn
 from zoo.backbones import Features, Level
 from zoo.data.loader import Batch
 from zoo.images.preprocess import ImageBatch, Preprocess
+from zoo.task.pooling import pooling_graph
 
 Losses = dict[str, Tensor]
 Tensors = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of an export with one graph: a network of the head, or an ONNX graph between and after its networks.
+
+    Values have names: `tensor0`, `tensor1`, … are the result of `Head.tensors`; `pixels` the padded images [B, 3, H, W], float in 0–1;
+    `padded_hw` their height and width, int64 [2]; `frame` height and width of the images inside the padding, and the factors from these
+    pixels to those of the images as given, float [4].
+
+    Attributes:
+        inputs: names of the inputs, in order.
+        outputs: names of the outputs, in order.
+        graph: the ONNX graph; None for a network.
+        network: name in `Head.networks`; empty for an ONNX graph.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    graph: Any = None
+    network: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,9 +82,11 @@ class Head(nn.Module, ABC):
     Attributes:
         fixed_hw: the only supported image size (height, width); None if all sizes are supported.
         spec: the arguments with which the model built the head; None for a head outside a model.
+        answer_names: names of the outputs of an export with one graph.
     """
 
     fixed_hw: tuple[int, int] | None = None
+    answer_names: tuple[str, ...] = ("logits",)
     spec: HeadSpec | None = None
 
     def __init__(self) -> None:
@@ -101,6 +125,17 @@ class Head(nn.Module, ABC):
     def replace(self, networks: Mapping[str, Callable[..., Tensors]]) -> None:
         """Replace modules from `networks` by other callables, such as compiled ones. Earlier replacements are dropped."""
         self._replaced = dict(networks)
+
+    def steps(self) -> list[Step]:
+        """Return the steps from `tensors` to the outputs `answer_names` of an export with one graph. All images have the same size.
+
+        By default, there are none, and the first tensor is the output.
+        """
+        return []
+
+    def from_outputs(self, outputs: Tensors, batch: ImageBatch) -> Any:
+        """Return the output in the task's format from those of an export with one graph; by default its only one."""
+        return outputs[0]
 
     @abstractmethod
     def loss(self, features: Features, batch: ImageBatch, targets: Any) -> Losses:
@@ -170,6 +205,13 @@ class PooledHead(Head):
     def networks(self) -> dict[str, HeadNetwork]:
         """Return the layers after pooling under the name "pooled" if images are padded; otherwise, they are part of `tensors`."""
         return {"pooled": _Pooled(self)} if self._padded else {}
+
+    def steps(self) -> list[Step]:
+        """Return the pooling and the layers after it if images are padded."""
+        if not self._padded:
+            return []
+        mean = Step(("tensor0", "padded_hw", "frame"), ("pooled",), pooling_graph())
+        return [mean, Step(("pooled",), self.answer_names, network="pooled")]
 
     def loss(self, features: Features, batch: ImageBatch, targets: Any) -> Losses:
         """Return scalar losses by name."""

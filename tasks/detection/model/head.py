@@ -22,8 +22,9 @@ from torchvision.ops.poolers import initLevelMapper
 from zoo.backbones import Features, Level
 from zoo.errors import InputError
 from zoo.images.preprocess import ImageBatch
-from zoo.task.head import Head, HeadNetwork, HeadSpec, Losses, Tensors
+from zoo.task.head import Head, HeadNetwork, HeadSpec, Losses, Step, Tensors
 from zoo.tasks.detection.model.attributes import attribute_losses, checked_values
+from zoo.tasks.detection.model.graph import propose, select
 from zoo.tasks.detection.model.postprocessing import select_detections
 from zoo.tasks.detection.model.proposals import proposal_network
 from zoo.tasks.detection.model.roi_align import PyramidRoIAlign
@@ -139,6 +140,31 @@ class FasterRCNNHead(Head):
     def networks(self) -> dict[str, HeadNetwork]:
         """Return the fully connected layers of the second stage."""
         return {"boxes": _SecondStage(self.roi_heads, self.attribute_predictors, (self._channels, _ROI_CELLS, _ROI_CELLS))}
+
+    @property
+    def answer_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Names of the outputs of an export with one graph."""
+        return "boxes", "scores", "labels", "counts", *(f"attribute_{name}" for name in self._attributes)
+
+    def steps(self) -> list[Step]:
+        """Return the proposals and their pooling, the second stage, and the selection of detections."""
+        count = 3 * (len(self._names) + self._pools)
+        rows, attributes = ("rows", "proposals"), tuple(f"attribute{place}" for place in range(len(self._attributes)))
+        pooled = Step(
+            (*(f"tensor{place}" for place in range(count)), "padded_hw", "frame"), ("pooled", *rows), propose(self.rpn, self.roi_heads)
+        )
+        second = Step(("pooled",), ("logits", "deltas", *attributes), network="boxes")
+        return [pooled, second, Step((*second.outputs, *rows, "frame"), self.answer_names, select(self.roi_heads, self._attributes))]
+
+    def from_outputs(self, outputs: Tensors, batch: ImageBatch) -> list[dict[str, Any]]:
+        """Return the detections of each image, without the padding; boxes in pixels of the original images."""
+        boxes, scores, labels, counts, *attributes = outputs
+        answers: list[dict[str, Any]] = []
+        for image, (count, *sizes) in enumerate(zip(counts.tolist(), batch.sizes_hw, batch.original_sizes_hw, strict=True)):
+            found = {"boxes": resize_boxes(boxes[image, :count], *sizes), "labels": labels[image, :count], "scores": scores[image, :count]}
+            named = {name: values[image, :count] for name, values in zip(self._attributes, attributes, strict=True)}
+            answers.append({**found, **({"attributes": named} if named else {})})
+        return answers
 
     def _propose(self, maps: _Maps, batch: ImageBatch) -> list[Tensor]:
         """Return the proposals of each image: [P, 4] xyxy in pixels of the preprocessed image."""

@@ -12,7 +12,7 @@ from torchvision.models.detection.roi_heads import RoIHeads
 
 from zoo.tasks.detection.model.proposals import batched_nms
 
-_LEAST_SIDE = 1e-2  # in pixels; smaller boxes are dropped, as in torchvision
+LEAST_SIDE = 1e-2  # in pixels; smaller boxes are dropped, as in torchvision
 
 
 def select_detections(
@@ -40,7 +40,7 @@ def select_detections(
         foreground = score[:, 1:]
         boxes = ops.clip_boxes_to_image(boxes, size_hw)[:, 1:].reshape(-1, 4)
         kept = torch.where(foreground.reshape(-1) > heads.score_thresh)[0]
-        kept = kept[ops.remove_small_boxes(boxes[kept], _LEAST_SIDE)]
+        kept = kept[ops.remove_small_boxes(boxes[kept], LEAST_SIDE)]
         boxes, labels = boxes[kept], kept % foreground.shape[1] + 1
         best = batched_nms(boxes, foreground.reshape(-1)[kept], labels, heads.nms_thresh)[: heads.detections_per_img]
         proposal = start + kept[best].div(foreground.shape[1], rounding_mode="floor")

@@ -25,6 +25,7 @@ class IdentityHead(Head):
     """
 
     class_dependent: ClassVar[tuple[str, ...]] = tuple(f"{name}." for name in get_args(LossName))
+    answer_names = ("embeddings",)
 
     def __init__(self, num_identities: int, options: FaceOptions) -> None:
         """Build the loss. With 0 identities there is no loss, and the model only embeds."""
