@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from zoo.engines import list_engines
     from zoo.errors import ZooError
     from zoo.evaluation.evaluate import evaluate
+    from zoo.evaluation.tune import tune
     from zoo.images.decoding import read_image
     from zoo.models.archive import load, save
     from zoo.models.builder import build
@@ -40,6 +41,7 @@ _MODULES = {
     "zoo.engines": ("list_engines",),
     "zoo.errors": ("ZooError",),
     "zoo.evaluation.evaluate": ("evaluate",),
+    "zoo.evaluation.tune": ("tune",),
     "zoo.images.decoding": ("read_image",),
     "zoo.models.archive": ("load", "save"),
     "zoo.models.builder": ("build",),
@@ -85,6 +87,7 @@ __all__ = [
     "save",
     "split",
     "train",
+    "tune",
     "unfreeze",
     "write_report",
 ]

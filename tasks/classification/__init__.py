@@ -16,7 +16,6 @@ def register() -> None:
 def flags() -> TaskFlags:
     """Return the dataclasses that define the task's command-line flags, without importing torch."""
     from zoo.task.flags import TaskFlags
-    from zoo.task.scoring import NoScoring
-    from zoo.tasks.classification.options import RECIPES, ClassificationOptions, ClassificationRecipe
+    from zoo.tasks.classification.options import RECIPES, ClassificationOptions, ClassificationRecipe, ThresholdScoring
 
-    return TaskFlags("classification", ClassificationOptions, NoScoring, ClassificationRecipe, RECIPES)
+    return TaskFlags("classification", ClassificationOptions, ThresholdScoring, ClassificationRecipe, RECIPES)

@@ -17,7 +17,9 @@ from zoo.errors import InputError
 from zoo.evaluation.intervals import draws
 from zoo.registry import natural_key
 from zoo.task.metric import Curve, MetricResult, Mistake
+from zoo.task.operating import Decisions, marks_at
 from zoo.task.scoring import AttackProtocol
+from zoo.tasks.classification.binary import DEFAULT, Decision
 from zoo.tasks.classification.curves import LINES, thinned
 from zoo.tasks.classification.scores import BINS, Answers, Floats, affordable_auc, auc, class_scores, scores
 
@@ -30,8 +32,9 @@ _MICRO = 5_000_000  # maximum of images × classes for the line over all classes
 class ClassificationMetric:
     """Metric that collects logits by image key, so that the division into batches and processes doesn't change the scores."""
 
-    def __init__(self, classes: tuple[str, ...]) -> None:
-        self._classes = classes
+    def __init__(self, classes: tuple[str, ...], decision: Decision | None = None) -> None:
+        """Store the classes, and the threshold of two classes; without one, the most probable class is predicted."""
+        self._classes, self._decision = classes, decision
         self._samples: dict[str, tuple[int, NDArray[np.float32] | NDArray[np.bool_]]] = {}
 
     def update(self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str]) -> None:
@@ -54,10 +57,8 @@ class ClassificationMetric:
 
     def compute(self, replicates: int = 0) -> MetricResult:
         """Compute the scores. Classes that neither occur nor are predicted are excluded from the macro averages."""
-        keys = sorted(self._samples, key=lambda key: (natural_key(key), key))
-        logits = np.stack([self._samples[key][1] for key in keys]).astype(np.float64)
+        keys, answers = self._ordered()
         labels_alone = any(answer.dtype == np.bool_ for _, answer in self._samples.values())
-        answers = Answers(logits, np.array([self._samples[key][0] for key in keys], np.int64))
         once = np.ones((1, len(keys)))
         by_class = class_scores(answers, once)
         area = float(auc(answers, once)[0])
@@ -70,7 +71,7 @@ class ClassificationMetric:
             self._name(index): {**{name: float(by_class[name][0, index]) for name in _PER_CLASS}, "n": int(by_class["n"][0, index])}
             for index in seen.tolist()
         }
-        count = logits.shape[1]
+        count = answers.logits.shape[1]
         confusion = np.bincount(answers.labels * count + answers.answered, minlength=count**2).reshape(count, count)[np.ix_(seen, seen)]
         details = {
             "confusion_matrix": {"classes": list(per_class), "rows_true_columns_answered": confusion.tolist()},
@@ -84,18 +85,48 @@ class ClassificationMetric:
             del details["calibration"]
             return MetricResult(values, per_class, details, drawn)
         return MetricResult(
-            values, per_class, details, drawn, self._mistakes(answers, keys), _curves(answers, seen.tolist(), list(per_class))
+            values,
+            per_class,
+            details,
+            drawn,
+            self._mistakes(answers, keys),
+            _curves(answers, seen.tolist(), list(per_class), self._marks()),
         )
+
+    def _marks(self) -> dict[str, tuple[float, float, str]]:
+        """Return the operating point of two classes as a mark of the precision-recall curve, by the name of the positive class."""
+        if self._decision is None:
+            return {}
+        positive, threshold = self._decision
+        name = self._name(positive)
+        return marks_at({name: self.decisions(positive).at(threshold)}, {name: threshold})
+
+    def decisions(self, positive: int) -> Decisions:
+        """Return the decisions about the class with this index."""
+        if not self._samples:
+            return Decisions(np.empty(0), np.empty(0, np.bool_), np.empty(0, np.int64), 0, DEFAULT)
+        keys, answers = self._ordered()
+        probabilities = answers.probabilities[:, positive].astype(np.float32).astype(np.float64)  # as in `Classification`
+        return Decisions(probabilities, answers.labels == positive, np.arange(len(keys)), len(keys), DEFAULT)
+
+    def _ordered(self) -> tuple[list[str], Answers]:
+        """Return the keys in natural order, and the predictions and labels in this order."""
+        keys = sorted(self._samples, key=lambda key: (natural_key(key), key))
+        logits = np.stack([self._samples[key][1] for key in keys]).astype(np.float64)
+        labels = np.array([self._samples[key][0] for key in keys], np.int64)
+        decided = None if any(answer.dtype == np.bool_ for _, answer in self._samples.values()) else self._decision
+        return keys, Answers(logits, labels, decided)
 
     def _name(self, index: int) -> str:
         return self._classes[index] if index < len(self._classes) else str(index)
 
     def _mistakes(self, answers: Answers, keys: Sequence[str]) -> tuple[Mistake, ...]:
         """Return the wrong predictions with the highest confidence."""
-        wrong = np.flatnonzero(answers.ranks > 0)
+        wrong = np.flatnonzero(~answers.right)
+        predicted = answers.probabilities[np.arange(len(answers.labels)), answers.answered]
         mistakes = []
-        for place in wrong[np.argsort(-answers.confidence[wrong], kind="stable")[:_SHOWN]]:
-            label, answered, confidence = int(answers.labels[place]), int(answers.answered[place]), float(answers.confidence[place])
+        for place in wrong[np.argsort(-predicted[wrong], kind="stable")[:_SHOWN]]:
+            label, answered, confidence = int(answers.labels[place]), int(answers.answered[place]), float(predicted[place])
             words = f"{self._name(label)}, predicted {self._name(answered)} with {confidence:.2f}"
             mistakes.append(Mistake((keys[place],), words, confidence, labels=(label, answered)))
         return tuple(mistakes)
@@ -122,8 +153,13 @@ def _calibration(answers: Answers) -> list[dict[str, Any]]:
     return rows
 
 
-def _curves(answers: Answers, seen: Sequence[int], names: Sequence[str]) -> tuple[Curve, ...]:
-    """Return the calibration, ROC and precision-recall curves; `seen` and `names` are the indices and names of the occurring classes."""
+def _curves(
+    answers: Answers, seen: Sequence[int], names: Sequence[str], marks: Mapping[str, tuple[float, float, str]]
+) -> tuple[Curve, ...]:
+    """Return the calibration, ROC and precision-recall curves, the last with `marks`.
+
+    `seen` and `names` are the indices and names of the occurring classes.
+    """
     found = [part for part in _calibration(answers) if part["n"]]
     line = ([part["confidence"] for part in found], [part["accuracy"] for part in found])
     drawn = [Curve("Calibration", "confidence", "accuracy", {"answers": line}, diagonal=True)]
@@ -136,7 +172,7 @@ def _curves(answers: Answers, seen: Sequence[int], names: Sequence[str]) -> tupl
             precision, recall, _ = precision_recall_curve(right, probability)
             roc[name], over_recall[name] = thinned(false_positive, true_positive), thinned(recall[::-1], precision[::-1])
         drawn.append(Curve("ROC, one class against the rest", "false positive rate", "true positive rate", roc, diagonal=True))
-        drawn.append(Curve("Precision and recall", "recall", "precision", over_recall))
+        drawn.append(Curve("Precision and recall", "recall", "precision", over_recall, marks=marks))
     return tuple(drawn)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 from zoo.errors import InputError, UnknownNameError, check_positive
+from zoo.task.operating import check_threshold
 from zoo.task.recipe import Recipe, check_parts
 
 Classifier = Literal["linear", "knn"]
@@ -38,6 +39,22 @@ class ClassificationOptions:
             raise UnknownNameError("classifier", self.classifier, get_args(Classifier))
         if self.multi_label and self.classifier == "knn":
             raise InputError("classification: classifier is 'knn', which predicts one class per image; multi_label needs 'linear'")
+
+
+@dataclass(frozen=True)
+class ThresholdScoring:
+    """Scoring options of classification.
+
+    Attributes:
+        threshold: probability above which classes are predicted, in place of the model's operating point (zoo tune): for multi-label models
+            and models with two classes. AP and AUC don't depend on it.
+    """
+
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None:
+            check_threshold(self.threshold, "classification: threshold")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from PIL.Image import Image
 
 from zoo.errors import InputError
 from zoo.images.drawing import caption
+from zoo.task.operating import check_threshold
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +19,7 @@ class Classification:
     """Class probabilities of one image.
 
     A multi-label model decides for each class independently: `labels` are then all classes whose probability is above their threshold,
-    possibly none. Otherwise, the only label is the most probable class.
+    possibly none. Otherwise, the only label is the most probable class. Of two classes, a threshold may decide instead (`zoo.tune`).
 
     Attributes:
         key: file or name of the image.
@@ -26,6 +27,8 @@ class Classification:
         probabilities: class probabilities, [K] float32. They sum to 1, unless the model is multi-label.
         classes: class names, [K].
         thresholds: probability of each class above which a multi-label model predicts it, [K]; None for other models.
+        decision: index of the positive class of two, and the probability above which it is predicted; None for other models, and for models
+            without an operating point.
     """
 
     key: str
@@ -33,28 +36,41 @@ class Classification:
     probabilities: NDArray[np.float32]
     classes: tuple[str, ...]
     thresholds: NDArray[np.float64] | None = None
+    decision: tuple[int, float] | None = None
 
     def __post_init__(self) -> None:
         if self.probabilities.shape != (len(self.classes),):
             raise ValueError(f"probabilities have the shape {self.probabilities.shape}; expected ({len(self.classes)},), one per class")
+        if self.decision is not None and len(self.classes) != 2:
+            raise ValueError(f"decision is {self.decision}, but there are {len(self.classes)} classes; expected two")
         if self.thresholds is not None and self.thresholds.shape != self.probabilities.shape:
             raise ValueError(f"thresholds have the shape {self.thresholds.shape}; expected {self.probabilities.shape}, one per class")
         self.probabilities.setflags(write=False)
 
     @classmethod
-    def from_logits(cls, key: str, image: NDArray[np.uint8], logits: NDArray[np.float32], classes: tuple[str, ...]) -> Classification:
+    def from_logits(
+        cls,
+        key: str,
+        image: NDArray[np.uint8],
+        logits: NDArray[np.float32],
+        classes: tuple[str, ...],
+        decision: tuple[int, float] | None = None,
+    ) -> Classification:
         """Create a prediction from logits [K] by applying the softmax."""
         exponents = np.exp(logits.astype(np.float64) - logits.max())
-        return cls(key, image, (exponents / exponents.sum()).astype(np.float32), classes)
+        return cls(key, image, (exponents / exponents.sum()).astype(np.float32), classes, decision=decision)
 
     @property
     def label(self) -> int:
-        """Index of the most probable class."""
-        return int(self.probabilities.argmax())
+        """Index of the predicted class: the most probable one, unless a threshold decides between two."""
+        if self.decision is None:
+            return int(self.probabilities.argmax())
+        positive, threshold = self.decision
+        return positive if float(self.probabilities[positive]) > threshold else 1 - positive
 
     @property
     def name(self) -> str:
-        """Name of the most probable class."""
+        """Name of the predicted class."""
         return self.classes[self.label]
 
     @property
@@ -76,16 +92,18 @@ class Classification:
         return [(self.classes[index], float(self.probabilities[index])) for index in order]
 
     def above(self, threshold: float) -> Classification:
-        """Return the prediction of a multi-label model with one threshold for all classes.
+        """Return the prediction with another threshold: for all classes of a multi-label model, or for the positive class of two.
 
         Raises:
-            InputError: the model isn't multi-label, or the threshold isn't from 0 to 1.
+            InputError: the model predicts one of several classes, or the threshold isn't from 0 to 1.
         """
-        if self.thresholds is None:
-            raise InputError("threshold: only multi-label classifiers have one; omit it")
-        if not 0 <= threshold <= 1:
-            raise InputError(f"threshold is {threshold}; expected a number from 0 to 1")
-        return replace(self, thresholds=np.full(len(self.classes), threshold))
+        check_threshold(threshold, "threshold")
+        if self.thresholds is not None:
+            return replace(self, thresholds=np.full(len(self.classes), float(threshold)))
+        if len(self.classes) != 2:
+            raise InputError("threshold: only multi-label classifiers and those with two classes have one; omit it")
+        positive = 1 if self.decision is None else self.decision[0]
+        return replace(self, decision=(positive, float(threshold)))
 
     def plot(self) -> Image:
         """Return the image with the most probable classes, or the predicted ones of a multi-label model, written below it."""
@@ -97,7 +115,9 @@ class Classification:
 
     def lines(self) -> list[str]:
         """Return the most probable classes, or the predicted ones of a multi-label model, with their probabilities."""
-        shown = self.top(3) if self.thresholds is None else [(self.classes[index], self.probabilities[index]) for index in self.labels]
+        shown = [(self.classes[index], float(self.probabilities[index])) for index in self.labels]
+        if self.thresholds is None:  # the predicted class first, which is the most probable one unless a threshold decides
+            shown = (shown + [entry for entry in self.top(3) if entry not in shown])[:3]
         return [f"{name}  {probability:.1%}" for name, probability in shown] or ["no class"]
 
     def to_dict(self) -> dict[str, Any]:

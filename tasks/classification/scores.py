@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.special import softmax
 
+from zoo.tasks.classification.binary import Decision
+
 Floats = NDArray[np.float64]
 BINS = 15  # number of bins of the calibration error, as in Guo et al. 2017
 _AUC_STEPS = 400_000_000  # maximum of images × classes × replicates for which the AUC gets a confidence interval
@@ -31,6 +33,7 @@ class Answers:
 
     logits: Floats  # logits, [N, K]
     labels: NDArray[np.int64]  # right class of each image, [N]
+    decision: Decision | None = None  # threshold of two classes; without it, the most probable class is predicted
 
     @cached_property
     def probabilities(self) -> Floats:
@@ -39,13 +42,21 @@ class Answers:
 
     @cached_property
     def answered(self) -> NDArray[np.int64]:
-        """Class with the highest logit, [N]; the first of classes with equal logits."""
-        return np.asarray(self.logits.argmax(1))
+        """Predicted class, [N]: with a decision, that of its threshold; otherwise, the first class with the highest logit."""
+        if self.decision is None:
+            return np.asarray(self.logits.argmax(1))
+        positive, threshold = self.decision
+        return np.where(self.probabilities[:, positive].astype(np.float32).astype(np.float64) > threshold, positive, 1 - positive)
+
+    @cached_property
+    def right(self) -> NDArray[np.bool_]:
+        """Whether the predicted class is right, [N]."""
+        return np.asarray(self.answered == self.labels)
 
     @cached_property
     def confidence(self) -> Floats:
-        """Probability of the predicted class, [N]."""
-        return self.probabilities[np.arange(len(self.labels)), self.answered]
+        """Probability of the most probable class, [N]."""
+        return np.asarray(self.probabilities[np.arange(len(self.labels)), self.logits.argmax(1)])
 
     @cached_property
     def ranks(self) -> NDArray[np.int64]:
@@ -75,8 +86,7 @@ def ratio(over: Floats, under: Floats) -> Floats:
 def class_scores(answers: Answers, weights: Floats) -> dict[str, Floats]:
     """Return precision, recall, f1, support (n) and number of predictions (answered) of each class, [R, K] each, for weights [R, N]."""
     classes = answers.logits.shape[1]
-    right = (answers.ranks == 0).astype(np.float64)
-    hits = _sums(weights, answers.labels, classes, right)
+    hits = _sums(weights, answers.labels, classes, answers.right.astype(np.float64))
     support, answered = _sums(weights, answers.labels, classes), _sums(weights, answers.answered, classes)
     return {
         "precision": ratio(hits, answered),
@@ -90,7 +100,7 @@ def class_scores(answers: Answers, weights: Floats) -> dict[str, Floats]:
 def scores(answers: Answers, weights: Floats, per_class: dict[str, Floats]) -> dict[str, Floats]:
     """Return all scores except the AUC, [R] each. `per_class` is the result of `class_scores` for the same answers and weights [R, N].
 
-    All micro averages equal top1, because each image has a single label and a single prediction.
+    All micro averages equal the accuracy, which is top1 unless a threshold decides, because each image has a single label and prediction.
     """
     total = weights.sum(1)
     hits = {f"top{k}": weights @ (answers.ranks < k).astype(np.float64) / total for k in (1, 5)}
@@ -98,7 +108,7 @@ def scores(answers: Answers, weights: Floats, per_class: dict[str, Floats]) -> d
     result = hits | {name: (per_class[name] * seen).sum(1) / seen.sum(1) for name in ("precision", "recall", "f1")}
     for name in ("precision", "recall", "f1"):
         result[f"{name}_weighted"] = (per_class[name] * per_class["n"]).sum(1) / total
-        result[f"{name}_micro"] = hits["top1"]
+        result[f"{name}_micro"] = weights @ answers.right.astype(np.float64) / total
     gap = (answers.ranks == 0) - answers.confidence
     result["ece"] = np.abs(_sums(weights, answers.bins, BINS, gap)).sum(1) / total
     return result

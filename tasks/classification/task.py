@@ -17,15 +17,16 @@ from zoo.task.combination import Combination
 from zoo.task.contract import TASKS, Task
 from zoo.task.head import Head, HeadSpec
 from zoo.task.metric import Metric, Mistake
+from zoo.task.operating import THRESHOLDS, Decisions, stored_thresholds
 from zoo.task.scoring import Scoring
+from zoo.tasks.classification.binary import decision_of, positive_class
 from zoo.tasks.classification.data import ClassificationData
 from zoo.tasks.classification.head import ClassificationHead, NeighbourHead
 from zoo.tasks.classification.multilabel.answers import MultiLabelAnswers
 from zoo.tasks.classification.multilabel.data import MultiLabelData
 from zoo.tasks.classification.multilabel.head import MultiLabelHead
 from zoo.tasks.classification.multilabel.scoring import MultiLabelScoring
-from zoo.tasks.classification.multilabel.thresholds import KEY
-from zoo.tasks.classification.options import ClassificationOptions
+from zoo.tasks.classification.options import ClassificationOptions, ThresholdScoring
 from zoo.tasks.classification.predictions import Classification
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class ClassificationBuilding(Building):
 
     def metadata(self, options: ClassificationOptions) -> dict[str, Any]:
         """Return the entry of the thresholds for multi-label models; None stands for 0.5 for every class."""
-        return {KEY: None} if options.multi_label else {}
+        return {THRESHOLDS: None} if options.multi_label else {}
 
     def default_classes(self) -> tuple[str, ...]:
         """Return the 1000 classes of ImageNet, timm's default."""
@@ -87,8 +88,13 @@ class ClassificationAnswers(Answers):
         classes: tuple[str, ...],
         metadata: Mapping[str, Any] | None = None,
     ) -> Classification:
-        """Convert the logits of one image to a `Classification` object."""
-        return Classification.from_logits(key, image, answer, classes)
+        """Convert the logits of one image to a `Classification` object. Of two classes, a stored threshold may decide."""
+        return Classification.from_logits(key, image, answer, classes, decision_of((metadata or {}).get(THRESHOLDS), classes))
+
+    def for_model(self, classes: tuple[str, ...], metadata: Mapping[str, Any]) -> ClassificationAnswers:
+        """Check the stored threshold of two classes, and return the object itself."""
+        decision_of(metadata.get(THRESHOLDS), classes)
+        return self
 
     def outputs(self, classes: tuple[str, ...]) -> tuple[Output, ...]:
         """Return the attributes of predictions that servers return as tensors."""
@@ -130,13 +136,28 @@ class ClassificationScoring(Scoring):
     """Evaluation of classifiers by accuracy, precision, recall, F1, calibration error and AUC."""
 
     primary_score = "top1"
+    options = ThresholdScoring
     attacks: ClassVar[tuple[str, ...]] = ("fgsm", "pgd", "autoattack")
+
+    def settle(self, options: dict[str, Any], metadata: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Add the threshold that is stored with the models. If it differs between models, the most probable class is predicted."""
+        return {**options, THRESHOLDS: stored_thresholds(metadata)}
 
     def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
         """Return the classification metric: top1, top5, precision, recall, f1, ece, auc and the confusion matrix."""
         from zoo.tasks.classification.metrics import ClassificationMetric
 
-        return ClassificationMetric(classes)
+        stored, threshold = options.get(THRESHOLDS), options.get("threshold")
+        if threshold is not None:
+            stored = {positive_class(classes, next(iter(stored or {}), None)): threshold}
+        return ClassificationMetric(classes, decision_of(stored, classes))
+
+    def decisions(
+        self, metric: Any, classes: tuple[str, ...], options: Mapping[str, Any], positive: str | None
+    ) -> Mapping[str, Decisions] | None:
+        """Return the decisions about the positive class of two."""
+        name = positive_class(classes, positive)
+        return {name: metric.decisions(classes.index(name))}
 
     def attack_protocol(self, dataset: Dataset, classes: tuple[str, ...], pairs: int, seed: int, **options: Any) -> AttackProtocol | None:
         """Return a protocol that attacks every image by raising the loss of its class."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from zoo.errors import InputError, UnknownNameError, check_positive
+from zoo.task.operating import check_threshold
 from zoo.tasks.detection.attributes import Attributes, checked_attributes
 
 Evaluator = Literal["faster", "pycocotools"]
@@ -102,13 +103,18 @@ class DetectionScoring:
         evaluator: evaluation library: "faster" for faster-coco-eval, "pycocotools" for the reference implementation. The scores are equal.
         max_dets: maximum detections per image and class used in scoring (100 in COCO, 300 in LVIS; scores with other limits aren't
             comparable). The last AR score is named accordingly, e.g. AR300.
+        threshold: score above which detections count for precision, recall and F1 of the report, in place of the model's operating point
+            (zoo tune). AP and AR use all detections.
     """
 
     evaluator: Evaluator = "faster"
     max_dets: int = 100
+    threshold: float | None = None
 
     def __post_init__(self) -> None:
         if self.evaluator not in get_args(Evaluator):
             raise UnknownNameError("evaluator for detection:", str(self.evaluator), get_args(Evaluator))
         if not isinstance(self.max_dets, int) or self.max_dets <= 10:
             raise InputError(f"detection: max_dets is {self.max_dets!r}; expected a whole number above 10, the limit of AR10")
+        if self.threshold is not None:
+            check_threshold(self.threshold, "detection: threshold")

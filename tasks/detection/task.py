@@ -25,6 +25,7 @@ from zoo.task.contract import TASKS, Task
 from zoo.task.data import TaskData
 from zoo.task.head import Head, HeadSpec
 from zoo.task.metric import Metric
+from zoo.task.operating import THRESHOLDS, Decisions, as_thresholds, stored_thresholds
 from zoo.task.recipe import Recipe
 from zoo.task.scoring import Scoring
 from zoo.tasks.detection.attributes import Attributes, checked_attributes
@@ -169,10 +170,25 @@ class DetectionAnswers(Answers):
         classes: tuple[str, ...],
         metadata: Mapping[str, Any] | None = None,
     ) -> Detections:
-        """Convert the prediction for one image to a `Detections` object."""
+        """Convert the prediction for one image to a `Detections` object, without detections below the stored thresholds."""
         values = {name: tuple(values) for name, values in self._attributes.items()}
-        found = answer.get("attributes", {})
-        return Detections(key, image, answer["boxes"], answer["scores"], answer["labels"], classes, found, values)
+        thresholds = as_thresholds((metadata or {}).get(THRESHOLDS), classes)
+        found = Detections(key, image, answer["boxes"], answer["scores"], answer["labels"], classes, answer.get("attributes", {}), values)
+        return found if thresholds is None else found.at(thresholds)
+
+    def for_model(self, classes: tuple[str, ...], metadata: Mapping[str, Any]) -> DetectionAnswers:
+        """Check the stored thresholds, and return the object itself."""
+        as_thresholds(metadata.get(THRESHOLDS), classes)
+        return self
+
+    def without_operating_point(self, metadata: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+        """Return a hint to choose thresholds, unless the model has some, or its minimum score isn't the default, 0.05."""
+        if metadata.get(THRESHOLDS) is not None or options.get("score_threshold") != DetectionOptions.score_threshold:
+            return ""
+        return (
+            f"the detector has no operating point: all detections with a score of at least {DetectionOptions.score_threshold} are "
+            "returned. Choose thresholds on validation data with zoo tune, or pass --threshold (threshold=)"
+        )
 
     def outputs(self, classes: tuple[str, ...]) -> tuple[Output, ...]:
         """Return the attributes of predictions that servers return as tensors."""
@@ -208,12 +224,26 @@ class DetectionScoring(Scoring):
     def __init__(self, attributes: Attributes) -> None:
         self._attributes = attributes
 
+    def settle(self, options: dict[str, Any], metadata: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Add the thresholds that are stored with the models, if they are the same for all of them."""
+        return {**options, THRESHOLDS: stored_thresholds(metadata)}
+
     def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
         """Return a metric that computes the COCO scores, breaking ties by the order of the dataset's image ids, if it has any."""
         from zoo.tasks.detection.metric.metric import CocoMetric
 
         order = dataset.order if isinstance(dataset, NumberedDataset) else None
-        return CocoMetric(classes, ScoringOptions(**options), order, self._attributes)
+        stored, scoring = options.pop(THRESHOLDS, None), ScoringOptions(**options)
+        thresholds = stored if scoring.threshold is None else dict.fromkeys(classes, scoring.threshold)
+        as_thresholds(thresholds, classes)
+        return CocoMetric(classes, scoring, order, self._attributes, thresholds)
+
+    def decisions(
+        self, metric: Any, classes: tuple[str, ...], options: Mapping[str, Any], positive: str | None
+    ) -> Mapping[str, Decisions] | None:
+        """Return the decisions about detections by class. The default threshold is the minimum score of all detections."""
+        found: Mapping[str, Decisions] = metric.decisions(options["score_threshold"])
+        return found
 
 
 class DetectionTask(Task):

@@ -1,4 +1,4 @@
-"""The command line: `zoo train | eval | compare | predict | export | runs | bench`, and `zoo data | list | info`."""
+"""The command line: `zoo train | eval | compare | predict | export | tune | runs | bench`, and `zoo data | list | info`."""
 
 from __future__ import annotations
 
@@ -33,6 +33,9 @@ COMMANDS: dict[str, Command] = {
         "export a model as OpenVINO, ONNX or torch.export graphs: zoo export runs/mine --format onnx",
         "zoo.cli.export:run",
         "zoo.cli.export:flags_of",
+    ),
+    "tune": Command(
+        "choose a model's thresholds on validation data: zoo tune runs/mine --data voc:cells", "zoo.cli.tune:run", "zoo.cli.tune:Flags"
     ),
     "runs": Command("list and compare training runs: zoo runs --sort top1", "zoo.cli.runs:run", "zoo.cli.runs:RunsFlags"),
     "bench": Command("run a benchmark of accuracy, speed and memory: zoo bench quick", "zoo.cli.bench:run", "zoo.cli.bench:BenchFlags"),
@@ -136,7 +139,7 @@ def _run(words: list[str]) -> int:
 
 def _remedy(error: ZooError, words: list[str]) -> str:
     """Return the hint to pass --skip-bad, for the first unreadable image in a command that has this flag."""
-    able = words[0] in ("train", "eval", "compare", "predict", "export") or (
+    able = words[0] in ("train", "eval", "compare", "predict", "export", "tune") or (
         words[0] == "faces" and words[1:2] in (["align"], ["identify"], ["cluster"])
     )
     return "\nTo skip all such images and list them, pass --skip-bad." if able and isinstance(error, ImageError) else ""

@@ -25,6 +25,9 @@ class PredictFlags:
     out: Path | None = None
     """Output folder for annotated images and predictions.jsonl; by default, no files are written."""
     batch_size: BatchSize = None
+    threshold: float | None = None
+    """Score above which classes are predicted, in place of the model's operating point (zoo tune): detection, multi-label classification
+    and classification with two classes."""
     detector: str | None = None
     """Face task only: face detector to run before alignment and embedding. It is mtcnn, the folder of a detection model with a "face" class
     (both accept settings, e.g. mtcnn?min_size=40&threshold=0.8), or none to treat each image as one face. By default, mtcnn if the model
@@ -68,6 +71,7 @@ def run(flags: Any) -> int:
             sources[0] if len(sources) == 1 else sources,
             batch_size=flags.main.batch_size,
             precision=precision,
+            threshold=flags.main.threshold,
             detector=flags.main.detector,
             faces=flags.main.faces,
             skipped=skipped,

@@ -23,7 +23,7 @@ def print_scores(scores: Scores) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     table = Table("score", "value", "95 % interval")
     for name, value in scores.items():
-        table.add_row(name, number(value), _interval(scores.intervals.get(name)))
+        table.add_row(name, number(value), bounds(scores.intervals.get(name)))
     if scores.data:
         console.print(scores.data, soft_wrap=True)
     console.print(table)
@@ -38,8 +38,9 @@ def print_scores(scores: Scores) -> None:
         console.print(f"skipped: {fault}", soft_wrap=True)
 
 
-def _interval(bounds: tuple[float, float] | None) -> str:
-    return "" if bounds is None else f"{bounds[0]:.4f} – {bounds[1]:.4f}"
+def bounds(interval: tuple[float, float] | None) -> str:
+    """Return an interval with four decimals, or "" if there is none."""
+    return "" if interval is None else f"{interval[0]:.4f} – {interval[1]:.4f}"
 
 
 def print_comparison(comparison: Comparison, a: str, b: str) -> None:
@@ -48,7 +49,7 @@ def print_comparison(comparison: Comparison, a: str, b: str) -> None:
     table = Table("score", "A", "B", "B − A", "95 % interval", "differs")
     for name, found in comparison.differences.items():
         verdict = {None: "unknown", True: "yes", False: "no"}[found.distinguishable]
-        table.add_row(name, number(found.a), number(found.b), f"{found.difference:+.4f}", _interval(found.interval), verdict)
+        table.add_row(name, number(found.a), number(found.b), f"{found.difference:+.4f}", bounds(found.interval), verdict)
     console.print(f"A: {a}\nB: {b}", soft_wrap=True)
     console.print(table)
     runs = f"; mean over {comparison.runs[0]} and {comparison.runs[1]} runs" if comparison.runs != (1, 1) else ""
@@ -64,8 +65,8 @@ def print_corruptions(found: Mapping[str, Any]) -> None:
         table.add_row(name, *(number(scores[severity]) for severity in severities), number(found["by_corruption"][name]))
     console.print(table)
     for name, words in (("clean", "clean"), ("mean", "mean over all"), ("relative_drop", "relative drop")):
-        bounds = _interval(tuple(found["intervals"][name])) if name in found["intervals"] else ""
-        console.print(f"{words}: {number(found[name])}{f' ({bounds})' if bounds else ''}")
+        shown = bounds(tuple(found["intervals"][name])) if name in found["intervals"] else ""
+        console.print(f"{words}: {number(found[name])}{f' ({shown})' if shown else ''}")
     console.print(found["note"])
 
 
@@ -75,7 +76,7 @@ def print_attacked(found: Mapping[str, Any]) -> None:
     table = Table("score", "clean", "95 % interval", "attacked", "95 % interval")
     clean, robust = found["clean"], found["robust"]
     for name in sorted(clean["scores"], key=lambda name: name != found["score"]):
-        cells = [cell for kind in (clean, robust) for cell in (number(kind["scores"][name]), _interval(kind["intervals"].get(name)))]
+        cells = [cell for kind in (clean, robust) for cell in (number(kind["scores"][name]), bounds(kind["intervals"].get(name)))]
         table.add_row(name, *cells)
     console.print(f"{found['attack']}, perturbations of up to {found['eps'] * 255:.4g}/255")
     console.print(table)

@@ -114,16 +114,8 @@ def evaluate(
     progress = progress or Progress(enabled=False)
     opened = task.open(data, on_error, progress.say)
     dataset, classes = match_classes(task, opened, group.models[0].classes if ensemble is None else ensemble.classes)
-    place = pick_device(device, any(model.compiled for model in group.models))
-    chosen, state = group.precision(precision), PartialState(cpu=place.type == "cpu")
-    group.place(place)
-    reading = Reading(
-        batch_size, workers, chosen, str(place), on_error, exact, max_pixels, progress, state.process_index, state.num_processes
-    )
-    aligned = None
-    if align is not None:
-        way = Aligning(align, Decoding(max_pixels=max_pixels), on_error == "skip", progress, reading.rank, reading.processes)
-        aligned = task.align(dataset, group.models, way)
+    reading = placed(group, batch_size, workers, precision, device, on_error, exact, max_pixels, progress)
+    aligned = None if align is None else task.align(dataset, group.models, aligning(align, reading))
     metric = task.scoring.metric(dataset, classes, **options)
     start = time.perf_counter()
     scored = dataset if aligned is None else aligned.dataset
@@ -132,12 +124,12 @@ def evaluate(
     else:
         voting = Voting.of(ensemble, vote, val, opened, reading)
         batches, ensemble_details = voting.answered(scored, reading), voting.details()
-    keys, skipped, kept = _collected(batches, metric, save_predictions is not None, state.num_processes)
+    keys, skipped, kept = collected(batches, metric, save_predictions is not None, reading.processes)
     if aligned is not None:
         skipped += aligned.left_out
     if len(skipped) == len(dataset):
         raise DataError(f"data {dataset.name!r}: none of its {len(dataset)} images can be read:", skipped)
-    if save_predictions is not None and state.is_main_process:
+    if save_predictions is not None and PartialState().is_main_process:
         task.answer_files().write(save_predictions, kept, dataset, classes)
     seconds = time.perf_counter() - start
     result = metric.compute(replicates)
@@ -148,13 +140,37 @@ def evaluate(
         keys,
         skipped,
         preprocess=group.preprocess(),
-        precision=group.reported_precision(chosen),
+        precision=group.reported_precision(reading.precision),
         seconds=seconds,
         fingerprints={**({} if pooled is None else {"data": pooled.fingerprint}), **group.fingerprints()},
     )
 
 
-def _collected(batches: Iterable[Answered], metric: Metric, keep: bool, processes: int) -> tuple[list[str], list[Fault], dict[str, Any]]:
+def placed(
+    group: ModelGroup,
+    batch_size: int | None,
+    workers: int | None,
+    precision: Precision,
+    device: str,
+    on_error: OnError,
+    exact: bool,
+    max_pixels: int,
+    progress: Progress,
+) -> Reading:
+    """Move models to their device, and return how this process reads the data. The arguments are those of `evaluate`."""
+    place = pick_device(device, any(model.compiled for model in group.models))
+    chosen, state = group.precision(precision), PartialState(cpu=place.type == "cpu")
+    group.place(place)
+    return Reading(batch_size, workers, chosen, str(place), on_error, exact, max_pixels, progress, state.process_index, state.num_processes)
+
+
+def aligning(detector: object, reading: Reading) -> Aligning:
+    """Return the settings for aligning a dataset with a detector."""
+    decoding = Decoding(max_pixels=reading.max_pixels)
+    return Aligning(detector, decoding, reading.on_error == "skip", reading.progress, reading.rank, reading.processes)
+
+
+def collected(batches: Iterable[Answered], metric: Metric, keep: bool, processes: int) -> tuple[list[str], list[Fault], dict[str, Any]]:
     """Update a metric with all batches of this process, and merge the results of all processes.
 
     Returns:

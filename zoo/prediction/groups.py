@@ -20,7 +20,7 @@ from zoo.prediction.joint import JointPrediction
 from zoo.prediction.sources import Frame
 from zoo.system.hardware import autocast, pick_inference_precision
 from zoo.system.precision import Precision
-from zoo.task.answers import Answers, Parts, PartsFinder, Prediction
+from zoo.task.answers import Answers, Parts, PartsFinder, Prediction, Thresholded
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,22 @@ def predictions_of(groups: Sequence[HeadGroup], frames: Sequence[Frame], parts: 
     if len(names) == 1:
         return found[names[0]]
     return [JointPrediction(frame.key, frame.image, {name: found[name][row] for name in names}) for row, frame in enumerate(frames)]
+
+
+def thresholded(predictions: Sequence[Prediction], threshold: float | None) -> list[Prediction]:
+    """Return predictions with another threshold, which replaces those that are stored with the model; None for the latter.
+
+    Raises:
+        InputError: the predictions have no threshold, or it isn't from 0 to 1.
+    """
+    if threshold is None:
+        return [*predictions]
+    found: list[Prediction] = []
+    for prediction in predictions:
+        if not isinstance(prediction, Thresholded):
+            raise InputError("threshold: the predictions of this model have no threshold; omit it")
+        found.append(prediction.above(threshold))
+    return found
 
 
 def min_size_hw(model: Model) -> tuple[int, int] | None:

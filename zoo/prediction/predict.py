@@ -7,6 +7,7 @@ from contextlib import closing
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -17,13 +18,16 @@ from zoo.images.decoding import Decoding
 from zoo.images.headers import MAX_PIXELS
 from zoo.models.model import Model
 from zoo.prediction.films import is_live
-from zoo.prediction.groups import HeadGroup, head_groups, min_size_hw, predictions_of
+from zoo.prediction.groups import HeadGroup, head_groups, min_size_hw, predictions_of, thresholded
 from zoo.prediction.sources import Frame, FrameReader, Made, Source, open_source
 from zoo.system.hardware import pick_decoding_threads, pick_device, place
 from zoo.system.precision import Precision
 from zoo.system.prefetch import in_order
 from zoo.system.progress import Progress
 from zoo.task.answers import Parts, Prediction
+from zoo.task.operating import check_threshold
+
+_HINTED: WeakSet[Model] = WeakSet()  # models whose missing thresholds have been mentioned
 
 
 def predict(
@@ -36,6 +40,7 @@ def predict(
     on_error: OnError = "raise",
     exact: bool = False,
     max_pixels: int = MAX_PIXELS,
+    threshold: float | None = None,
     detector: object = None,
     faces: str = "all",
     skipped: list[Fault] | None = None,
@@ -63,6 +68,9 @@ def predict(
         exact: whether to decode every image at full size. By default, JPEGs much larger than the model's input are decoded at a reduced
             scale if predictions of the task contain no image coordinates. With several heads, this must hold for the tasks of all heads.
         max_pixels: maximum width × height of an image, in pixels. Larger images are rejected before they are decoded.
+        threshold: score above which classes are predicted, in place of the thresholds that `zoo.tune` stored with the model: for detectors,
+            multi-label classifiers and classifiers with two classes. A detector's `score_threshold` is a further lower limit. With several
+            heads, it applies to those whose predictions have a threshold.
         detector: face detector for face models: "mtcnn", a detection model with a class "face", the folder of such a model, or "none" to
             treat every image as one face. None means "mtcnn" for models that require aligned faces, and "none" for all others. With several
             heads, `detector` and `faces` apply to the face heads.
@@ -79,7 +87,8 @@ def predict(
         of the original image.
 
     Raises:
-        InputError: the source is unsupported or empty, `batch_size` is below 1 or `look_ahead` is below 0.
+        InputError: the source is unsupported or empty, `batch_size` is below 1, `look_ahead` is below 0, or the predictions have no
+            `threshold`.
         ImageError: an image can't be read, or a face in it can't be aligned, and `on_error` is "raise".
     """
     if batch_size is None and is_live(source):
@@ -93,13 +102,27 @@ def predict(
     # one batch is read while the previous one is computed; a detector processes single images, so one prefetched image is enough
     window = look_ahead if look_ahead is not None else threads + (size if whole else 1)
     progress = progress or Progress(enabled=False)
+    if threshold is None:
+        _hint(model, progress)
+    else:
+        check_threshold(threshold, "threshold")
     decoding = Decoding(None if exact else min_size_hw(model), max_pixels)
     reader = FrameReader(decoding, on_error, [*dict.fromkeys(group.preprocess for group in whole)], progress.say)
     jobs, total = open_source(source, reader)
     alone = total == 1 and isinstance(source, str | Path | np.ndarray)
     made = in_order(jobs, 0 if alone else window, threads)
     skipped = skipped if skipped is not None else []
-    return _run(model, made, total, partial(_next, groups, size, on_error, skipped), where, skipped, progress)
+    return _run(model, made, total, partial(_next, groups, size, on_error, skipped, threshold), where, skipped, progress)
+
+
+def _hint(model: Model, progress: Progress) -> None:
+    """Say once for each model which of its heads need thresholds that they don't have."""
+    if model in _HINTED:
+        return
+    _HINTED.add(model)
+    for name, head in model.config.heads.items():
+        if hint := head.definition.answers.without_operating_point(model.head_metadata(name), head.options):
+            progress.say(f"{name}: {hint}" if model.is_joint else hint)
 
 
 def _run(
@@ -132,7 +155,7 @@ def _frames(made: Iterable[Made], skipped: list[Fault]) -> Iterator[Frame]:
 
 
 def _next(
-    groups: Sequence[HeadGroup], size: int, on_error: OnError, skipped: list[Fault], frames: Iterator[Frame]
+    groups: Sequence[HeadGroup], size: int, on_error: OnError, skipped: list[Fault], threshold: float | None, frames: Iterator[Frame]
 ) -> list[Prediction] | None:
     """Return predictions for the next batch of images; None if no images are left. Regions are detected while further images are read."""
     looked, kept, parts = 0, list[Frame](), list[list[Parts | None]]()
@@ -148,4 +171,4 @@ def _next(
             kept.append(frame)
     if not kept:
         return [] if looked else None
-    return predictions_of(groups, kept, parts)
+    return thresholded(predictions_of(groups, kept, parts), threshold)

@@ -28,7 +28,8 @@ STYLE = """
 .charts h3{margin:.2rem 0}.chart{width:100%;max-width:480px;height:auto;display:block}
 .chart text{font-size:11px;fill:var(--soft)}.chart .grid{stroke:var(--rule);stroke-width:1}.chart .diagonal{stroke:var(--soft);
 stroke-dasharray:2 4}
-.line{fill:none;stroke-width:1.8;stroke-linejoin:round}circle.line{fill:var(--paper)}.dashed{stroke-dasharray:6 3}
+.line{fill:none;stroke-width:1.8;stroke-linejoin:round}circle.line{fill:var(--paper)}.mark{fill:var(--paper);stroke-width:2.4}
+.dashed{stroke-dasharray:6 3}
 .s0{stroke:#0072b2}.s1{stroke:#c2570c}.s2{stroke:#008060}.s3{stroke:#a03a78}.s4{stroke:#3a9bd0}.s5{stroke:#8a7400}
 @media(prefers-color-scheme:dark){.s0{stroke:#5ab4f0}.s1{stroke:#ff9a52}.s2{stroke:#3fcf9f}.s3{stroke:#ee8ac4}.s4{stroke:#a9dcff}
 .s5{stroke:#e3cc4b}}
@@ -99,6 +100,9 @@ def chart(curve: Curve) -> str:
     count = f"{len(lines)} of {len(curve.lines)} lines are shown; the others have no points or exceed the limit of {_LINES} lines."
     note = f'<p class="soft">{count}</p>' if len(lines) < len(curve.lines) else ""
     words = f"{curve.title}: {curve.y_label} over {curve.x_label}, {', '.join(lines) or 'no lines'}"
+    marked = [f"{name} {curve.marks[name][2]}" for name in lines if name in curve.marks]
+    words += f". Marked: {'; '.join(marked)}" if marked else ""
+    note += f'<p class="soft">◇ operating point: {text("; ".join(marked))}</p>' if marked else ""
     drawing = "".join(_drawn(curve, lines)) if lines else ""
     picture = f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{text(words)}">{drawing}</svg>' if lines else ""
     return f"<figure><h3>{text(curve.title)}</h3>{picture}{_legend(list(lines)) if len(lines) > 1 else ''}{note}</figure>"
@@ -128,6 +132,9 @@ def _drawn(curve: Curve, lines: dict[str, tuple[Floats, Floats]]) -> Iterator[st
                 f'<circle class="line s{place % 6}" cx="{left:.1f}" cy="{top:.1f}" r="2.5"><title>{at:.4g}, {value:.4g}</title></circle>'
                 for left, top, at, value in spots
             )
+    for place, name in enumerate(lines):
+        if name in curve.marks:
+            yield _mark(name, curve.marks[name], place, across, up)
     yield f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{_HEIGHT - 6}" text-anchor="middle">{text(curve.x_label)}</text>'
     middle = (_TOP + _HEIGHT - _BOTTOM) / 2
     yield f'<text x="12" y="{middle}" text-anchor="middle" transform="rotate(-90 12 {middle})">{text(curve.y_label)}</text>'
@@ -154,6 +161,13 @@ def _number(value: float, log: bool) -> str:
 def _path(x: Floats, y: Floats, across: Axis, up: Axis, kind: str) -> str:
     points = " ".join(f"{left:.1f},{top:.1f}" for left, top in zip(across.place(x), up.place(y), strict=True))
     return f'<polyline class="{kind}" points="{points}"/>'
+
+
+def _mark(name: str, mark: tuple[float, float, str], place: int, across: Axis, up: Axis) -> str:
+    """Return a diamond with a description at a point of the line number `place`."""
+    left, top = (float(axis.place(np.array([value]))[0]) for axis, value in zip((across, up), mark, strict=False))
+    shape = f"M{left:.1f} {top - 6:.1f}l6 6-6 6-6-6z"
+    return f'<path class="mark s{place % 6}" d="{shape}"><title>{text(f"{name}: {mark[2]}")}</title></path>'
 
 
 def _kind(place: int) -> str:

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from zoo.errors import Fault, ImageError, InputError
+from zoo.prediction.groups import thresholded
 from zoo.prediction.session import Session
 from zoo.prediction.sources import Frame
 from zoo.serving.frames import Header
 from zoo.serving.services import Service
 from zoo.serving.tensors import arrays_of
-from zoo.task.answers import Prediction, Thresholded
+from zoo.task.answers import Prediction
 
 OK, UNREADABLE, FAILED, LATE = 200, 422, 500, 503
 
@@ -111,15 +112,7 @@ _Encoded = tuple[list[bytes], Header]
 
 
 def _thresholded(job: Job, answers: list[Prediction]) -> list[Prediction]:
-    threshold = job.header.get("threshold")
-    if threshold is None:
-        return answers
-    found: list[Prediction] = []
-    for answer in answers:
-        if not isinstance(answer, Thresholded):
-            raise InputError("threshold: the predictions of this model have no threshold; omit it")
-        found.append(answer.above(float(threshold)))
-    return found
+    return thresholded(answers, job.header.get("threshold"))
 
 
 def _json(job: Job, answers: list[Prediction], outputs: list[dict[str, Any]], service: Service | None) -> _Encoded:

@@ -251,6 +251,15 @@ class Answers(ABC):
         """
         return ()
 
+    def without_operating_point(self, metadata: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+        """Return a hint for users of a model whose predictions need thresholds that it doesn't have; "" by default.
+
+        Args:
+            metadata: metadata of the model.
+            options: build options of the model.
+        """
+        return ""
+
     def files(self) -> AnswerFiles | None:
         """Return the reader and writer of prediction files; None if the task doesn't support prediction files."""
         return None

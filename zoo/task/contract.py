@@ -16,6 +16,7 @@ from zoo.task.answers import Answers
 from zoo.task.building import Building
 from zoo.task.data import TaskData
 from zoo.task.joint import find_joint_recipe, joint_settings
+from zoo.task.operating import Decisions
 from zoo.task.recipe import find_recipe, replace_settings
 from zoo.task.scoring import Scoring
 
@@ -131,6 +132,19 @@ class Task:
         """
         found = self.answers.combination(metadata)
         return self._supported(found, "can't combine predictions; evaluate one model at a time, without test-time augmentation")
+
+    def decisions(self, metric: Any, classes: tuple[str, ...], options: Mapping[str, Any], positive: str | None) -> Mapping[str, Decisions]:
+        """Return the decisions of a model that depend on thresholds, by class or use. The arguments are those of `Scoring.decisions`.
+
+        Raises:
+            InputError: the task or model has no operating point, or `positive` is set for other than two exclusive classes.
+        """
+        found = self._supported(
+            self.scoring.decisions(metric, classes, options, positive), "has no operating point: no threshold affects its predictions"
+        )
+        if positive is not None and [*found] != [positive]:
+            raise InputError(f"positive is {positive!r}, but the model has a threshold for each of {', '.join(found)}; omit it")
+        return found
 
     def attack_protocol(self, dataset: Dataset, classes: tuple[str, ...], pairs: int, seed: int, **options: Any) -> AttackProtocol:
         """Return the protocol for an evaluation under attack. The arguments are those of `Scoring.attack_protocol`.

@@ -43,6 +43,7 @@ class Curve:
         lines: lines by name, each as x and y coordinates of equal length.
         diagonal: whether to draw the diagonal as a reference (chance, perfect calibration).
         log_x: whether the horizontal axis is logarithmic.
+        marks: points to mark, by the name of their line: the x and y coordinate, and a description.
     """
 
     title: str
@@ -51,6 +52,7 @@ class Curve:
     lines: Mapping[str, tuple[Sequence[float], Sequence[float]]]
     diagonal: bool = False
     log_x: bool = False
+    marks: Mapping[str, tuple[float, float, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from zoo.data.dataset import Dataset
 from zoo.task.metric import Metric, MetricResult
+from zoo.task.operating import THRESHOLDS, Decisions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,6 +53,26 @@ class Scoring(ABC):
             metadata: metadata of each model; empty for predictions from a file.
         """
         return options
+
+    def decisions(
+        self, metric: Any, classes: tuple[str, ...], options: Mapping[str, Any], positive: str | None
+    ) -> Mapping[str, Decisions] | None:
+        """Return the decisions that depend on thresholds, by class or use; None, the default, if the task has no operating point.
+
+        Args:
+            metric: a metric from `metric`, to which all predictions were added.
+            classes: class names by index.
+            options: build options of the model.
+            positive: class whose threshold decides, for models with two exclusive classes; None for the default.
+
+        Raises:
+            InputError: the model or the data has no decisions that depend on a threshold.
+        """
+        return None
+
+    def operating_metadata(self, thresholds: Mapping[str, float], classes: tuple[str, ...]) -> dict[str, Any]:
+        """Return the metadata entries for the thresholds chosen by `zoo.tune`, by class or use. By default, the entry "thresholds"."""
+        return {THRESHOLDS: dict(thresholds)}
 
     def attack_protocol(self, dataset: Dataset, classes: tuple[str, ...], pairs: int, seed: int, **options: Any) -> AttackProtocol | None:
         """Return the protocol for an evaluation under attack; None if the task doesn't support attacks.

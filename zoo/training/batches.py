@@ -22,6 +22,7 @@ from zoo.system.threads import THREADS
 from zoo.task.head import AnyBatch
 from zoo.task.joint import JointRecipe
 from zoo.task.metric import Scores
+from zoo.task.operating import OPERATING_POINT, THRESHOLDS
 from zoo.task.recipe import RunRecipe
 from zoo.training.features.cache import FeatureCache
 from zoo.training.features.trunk import PooledData, has_small_heads, learns_from_features, pooled_batches, pooled_data
@@ -108,7 +109,10 @@ class RunData:
         """Reset the metadata of the trained heads, such as thresholds, which are no longer valid when their parameters change."""
         for name, head in zip(self.names, self.heads, strict=True):
             options = head.task.parse_options(model.config.heads[name].options)
-            model.head_metadata(name).update(head.task.building.metadata(options))
+            metadata = model.head_metadata(name)
+            for entry in (THRESHOLDS, OPERATING_POINT):
+                metadata.pop(entry, None)
+            metadata.update(head.task.building.metadata(options))
 
     def store_metadata(self, scores: Mapping[str, Scores] | None, summary: Mapping[str, Any]) -> None:
         """Store the summary of the run, and what the validation scores determine, in the model's metadata."""

@@ -13,8 +13,9 @@ from zoo.images.preprocess import ImageBatch
 from zoo.task.answers import Answers, Example, Output
 from zoo.task.combination import Combination
 from zoo.task.metric import Mistake
+from zoo.task.operating import THRESHOLDS
 from zoo.tasks.classification.multilabel.targets import as_target
-from zoo.tasks.classification.multilabel.thresholds import DEFAULT, KEY, as_thresholds
+from zoo.tasks.classification.multilabel.thresholds import DEFAULT, label_thresholds
 from zoo.tasks.classification.predictions import Classification
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class MultiLabelAnswers(Answers):
 
     def for_model(self, classes: tuple[str, ...], metadata: Mapping[str, Any]) -> MultiLabelAnswers:
         """Return the answers with the thresholds that are stored with a model."""
-        return MultiLabelAnswers(as_thresholds(metadata.get(KEY), classes))
+        return MultiLabelAnswers(label_thresholds(metadata.get(THRESHOLDS), classes))
 
     def agreement(self, wanted: NDArray[np.float32], got: NDArray[np.float32]) -> tuple[float, float]:
         """Return the number of equal label decisions, at the thresholds of the model, and their total number."""
@@ -50,7 +51,7 @@ class MultiLabelAnswers(Answers):
     ) -> Classification:
         """Convert the logits of one image to a `Classification` object with the thresholds that are stored with the model."""
         probabilities = expit(answer.astype(np.float64)).astype(np.float32)
-        return Classification(key, image, probabilities, classes, as_thresholds((metadata or {}).get(KEY), classes))
+        return Classification(key, image, probabilities, classes, label_thresholds((metadata or {}).get(THRESHOLDS), classes))
 
     def outputs(self, classes: tuple[str, ...]) -> tuple[Output, ...]:
         """Return the attributes of predictions that servers return as tensors."""

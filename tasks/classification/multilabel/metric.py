@@ -11,6 +11,8 @@ from zoo.errors import InputError
 from zoo.evaluation.intervals import draws
 from zoo.registry import natural_key
 from zoo.task.metric import Curve, MetricResult, Mistake
+from zoo.task.operating import Decisions as Candidates
+from zoo.task.operating import marks_at, rates_at
 from zoo.tasks.classification.curves import LINES, thinned
 from zoo.tasks.classification.multilabel.scores import (
     Decisions,
@@ -21,7 +23,7 @@ from zoo.tasks.classification.multilabel.scores import (
     scores,
 )
 from zoo.tasks.classification.multilabel.targets import Target, as_target
-from zoo.tasks.classification.multilabel.thresholds import as_thresholds
+from zoo.tasks.classification.multilabel.thresholds import DEFAULT, label_thresholds
 from zoo.tasks.classification.scores import Floats
 
 _SHOWN = 24  # maximum number of mistakes
@@ -34,7 +36,7 @@ class MultiLabelMetric:
 
     def __init__(self, classes: tuple[str, ...], thresholds: Any) -> None:
         """Store the classes and the thresholds, which are probabilities by class name, or None for 0.5."""
-        self._classes, self._thresholds = classes, as_thresholds(thresholds, classes)
+        self._classes, self._thresholds = classes, label_thresholds(thresholds, classes)
         self._samples: dict[str, tuple[Target, Target]] = {}
 
     def update(self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str]) -> None:
@@ -55,9 +57,8 @@ class MultiLabelMetric:
 
     def compute(self, replicates: int = 0) -> MetricResult:
         """Compute the scores; those that are undefined, because no class occurs or no label is known, are None."""
-        keys = sorted(self._samples, key=lambda key: (natural_key(key), key))
-        targets, logits = (np.stack([self._samples[key][place] for key in keys]).astype(np.float64) for place in (0, 1))
-        found, once = Decisions(logits, targets, self._thresholds), np.ones((1, len(keys)))
+        keys, found = self._ordered()
+        once = np.ones((1, len(keys)))
         by_class, precisions = class_scores(found, once), average_precisions(found, once)
         values = {"mAP": mean_average_precision(precisions), **scores(found, once, by_class)}
         per_class: dict[str, dict[str, float | None]] = {
@@ -78,6 +79,24 @@ class MultiLabelMetric:
         defined = {name: _defined(value[0]) for name, value in values.items()}
         drawn = _replicates(found, replicates)
         return MetricResult(defined, per_class, details, drawn, self._mistakes(found, keys), self._curves(found))
+
+    def decisions(self) -> dict[str, Candidates]:
+        """Return the decisions about images by class, without those whose label is unknown."""
+        if not self._samples:
+            return {}
+        keys, found = self._ordered()
+        probabilities = found.probabilities.astype(np.float32).astype(np.float64)  # as in `Classification`
+        decided = {}
+        for index, name in enumerate(self._classes):
+            known = np.flatnonzero(found.known[:, index])
+            decided[name] = Candidates(probabilities[known, index], found.present[known, index], known, len(keys), DEFAULT)
+        return decided
+
+    def _ordered(self) -> tuple[list[str], Decisions]:
+        """Return the keys in natural order, and the predictions and labels in this order."""
+        keys = sorted(self._samples, key=lambda key: (natural_key(key), key))
+        targets, logits = (np.stack([self._samples[key][place] for key in keys]).astype(np.float64) for place in (0, 1))
+        return keys, Decisions(logits, targets, self._thresholds)
 
     def _mistakes(self, found: Decisions, keys: Sequence[str]) -> tuple[Mistake, ...]:
         """Return the images with the worst wrong decisions: those whose probability is farthest from the label."""
@@ -111,7 +130,9 @@ class MultiLabelMetric:
             known = found.known[part]
             precision, recall, _ = precision_recall_curve(found.present[part][known], found.probabilities[part][known])
             lines[name] = thinned(recall[::-1], precision[::-1])
-        return (Curve("Precision and recall", "recall", "precision", lines),) if lines else ()
+        thresholds = dict(zip(self._classes, self._thresholds.tolist(), strict=True))
+        marks = marks_at(rates_at(self.decisions(), thresholds), thresholds)
+        return (Curve("Precision and recall", "recall", "precision", lines, marks=marks),) if lines else ()
 
 
 def _replicates(found: Decisions, replicates: int) -> dict[str, Floats]:

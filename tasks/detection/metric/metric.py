@@ -11,6 +11,7 @@ import numpy as np
 
 from zoo.evaluation.intervals import Counts, draws
 from zoo.task.metric import MetricResult
+from zoo.task.operating import Decisions, Rates, marks_at, rates_at
 from zoo.tasks.detection.attributes import Attributes
 from zoo.tasks.detection.data.columns import Columns, check_answer, columns_of
 from zoo.tasks.detection.data.targets import Target, as_target
@@ -19,6 +20,7 @@ from zoo.tasks.detection.metric.average_precision import joined, weighted_scores
 from zoo.tasks.detection.metric.errors import KINDS, Errors, errors
 from zoo.tasks.detection.metric.evaluators import evaluate
 from zoo.tasks.detection.metric.matching import match
+from zoo.tasks.detection.metric.operating import decisions_of, operating_table
 from zoo.tasks.detection.metric.report import detection_curves, error_table, worst_pictures
 from zoo.tasks.detection.options import DetectionScoring
 
@@ -37,6 +39,7 @@ class CocoMetric:
             model's `max_detections`, because scores with different limits are not comparable.
         order: position of each image by key, which decides between equal scores in different images; by default that of the sorted keys.
         attributes: the attributes of the model, which are scored as `metric.attributes` defines.
+        thresholds: operating point, as score thresholds by class name, at which precision, recall and F1 are reported; None for none.
     """
 
     def __init__(
@@ -45,8 +48,10 @@ class CocoMetric:
         scoring: DetectionScoring | None = None,
         order: Mapping[str, int] | None = None,
         attributes: Attributes = MappingProxyType({}),
+        thresholds: Mapping[str, float] | None = None,
     ) -> None:
         self._classes, self._scoring, self._order, self._attributes = classes, scoring or DetectionScoring(), order, attributes
+        self._thresholds = thresholds
         self._pictures: dict[str, tuple[Mapping[str, Any], Target]] = {}
 
     def update(self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str]) -> None:
@@ -65,7 +70,11 @@ class CocoMetric:
 
     def compute(self, replicates: int = 0) -> MetricResult:
         """Evaluate all images. The result doesn't depend on the division into batches and processes."""
-        return scored(self.columns(), self._scoring, replicates, self._attributes)
+        return scored(self.columns(), self._scoring, replicates, self._attributes, self._thresholds)
+
+    def decisions(self, default: float) -> dict[str, Decisions]:
+        """Return the decisions about detections by class. A detection is right if it is matched to an object at an IoU of at least 0.5."""
+        return decisions_of(self.columns(), default)
 
     def columns(self) -> Columns:
         """Return the objects and detections of all collected images."""
@@ -75,19 +84,27 @@ class CocoMetric:
         return columns_of(keys, self._classes, targets, answers, self._attributes)
 
 
-def scored(columns: Columns, scoring: DetectionScoring, replicates: int = 0, attributes: Attributes = MappingProxyType({})) -> MetricResult:
-    """Evaluate detections, with `replicates` bootstrap replicates over images."""
+def scored(
+    columns: Columns,
+    scoring: DetectionScoring,
+    replicates: int = 0,
+    attributes: Attributes = MappingProxyType({}),
+    thresholds: Mapping[str, float] | None = None,
+) -> MetricResult:
+    """Evaluate detections, with `replicates` bootstrap replicates over images, and report the operating point `thresholds`, if any."""
+    rates = {} if thresholds is None else rates_at(decisions_of(columns, 0.0), thresholds)
+    point = {} if thresholds is None else {"operating_point": {name: _rates(each, thresholds[name]) for name, each in rates.items()}}
     evaluation = evaluate(columns, scoring.evaluator, scoring.max_dets)
     matches = match(columns, scoring.max_dets)
     found = errors(columns, matches)
     result = MetricResult(
         evaluation.scores(),
         evaluation.per_class(columns.classes),
-        _details(columns, scoring, found, replicates),
+        _details(columns, scoring, found, replicates) | point,
         joined([weighted_scores(columns, matches, counts, scoring.max_dets) for counts in _drawn(columns, replicates)]),
         worst_pictures(columns, found),
-        detection_curves(evaluation, columns.classes),
-        (error_table(found),),
+        detection_curves(evaluation, columns.classes, {} if thresholds is None else marks_at(rates, thresholds)),
+        (*([] if thresholds is None else [operating_table(rates, thresholds)]), error_table(found)),
     )
     if not attributes:
         return result
@@ -99,6 +116,10 @@ def scored(columns: Columns, scoring: DetectionScoring, replicates: int = 0, att
         replicates={**result.replicates, **more.replicates},
         tables=(*result.tables, more.table),
     )
+
+
+def _rates(rates: Rates, threshold: float) -> dict[str, float | int | None]:
+    return {"threshold": threshold, "precision": rates.precision, "recall": rates.recall, "f1": rates.f1, "n": rates.positives}
 
 
 def _details(columns: Columns, scoring: DetectionScoring, found: Errors, replicates: int) -> dict[str, Any]:

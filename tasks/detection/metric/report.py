@@ -19,7 +19,9 @@ from zoo.tasks.detection.metric.average_precision import RECALLS
 from zoo.tasks.detection.metric.errors import KINDS, Errors
 from zoo.tasks.detection.metric.evaluators import Evaluation
 from zoo.tasks.detection.metric.matching import match
+from zoo.tasks.detection.prediction.detections import above
 
+Marks = Mapping[str, tuple[float, float, str]]  # points of curves by line name, as in `Curve.marks`
 _LINES = 12  # maximum number of classes with one line each; more would be unreadable
 _SHOWN = 24  # maximum number of images with errors
 _BOXES = 30  # maximum number of boxes drawn per image with errors; more would hide the image
@@ -35,10 +37,10 @@ _MEANING = {
 }
 
 
-def detection_curves(evaluation: Evaluation, classes: tuple[str, ...]) -> tuple[Curve, ...]:
+def detection_curves(evaluation: Evaluation, classes: tuple[str, ...], marks: Marks = MappingProxyType({})) -> tuple[Curve, ...]:
     """Return precision-recall curves: the mean over the classes at three IoU thresholds, and one curve per class at IoU 0.5.
 
-    With more than 12 classes, only the mean curves are returned.
+    With more than 12 classes, only the mean curves are returned. `marks` are the operating points by class name.
     """
     precision = evaluation.precision[..., 0, -1]  # [T, R, K]
     there = np.flatnonzero((precision > -1).any((0, 1)))
@@ -47,13 +49,14 @@ def detection_curves(evaluation: Evaluation, classes: tuple[str, ...]) -> tuple[
     mean = precision[:, :, there].mean(2)
     lines = {"IoU 0.50": mean[0], "IoU 0.75": mean[5], "IoU 0.50 to 0.95": mean.mean(0)}
     drawn = [_curve("Precision and recall, mean over the classes", lines)]
-    if 1 < len(there) <= _LINES:
-        drawn.append(_curve("Precision and recall at IoU 0.50", {classes[index]: precision[0, :, index] for index in there}))
+    least = 1 if marks else 2  # the only class is the mean
+    if least <= len(there) <= _LINES:
+        drawn.append(_curve("Precision and recall at IoU 0.50", {classes[index]: precision[0, :, index] for index in there}, marks))
     return tuple(drawn)
 
 
-def _curve(title: str, lines: dict[str, Floats]) -> Curve:
-    return Curve(title, "recall", "precision", {name: (RECALLS.tolist(), values.tolist()) for name, values in lines.items()})
+def _curve(title: str, lines: dict[str, Floats], marks: Marks = MappingProxyType({})) -> Curve:
+    return Curve(title, "recall", "precision", {name: (RECALLS.tolist(), values.tolist()) for name, values in lines.items()}, marks=marks)
 
 
 def error_table(found: Errors) -> Table:
@@ -100,7 +103,7 @@ def examples(
 ) -> Iterator[Example]:
     """Yield one example per image: its detections next to the ground truth, with the number of correct ones at IoU 0.5."""
     truths = [as_target(target, key) for target, key in zip(targets, keys, strict=True)]
-    columns = columns_of(keys, classes, truths, [_above(answer, _SURE) for answer in answers], attributes)
+    columns = columns_of(keys, classes, truths, [above(answer, _SURE) for answer in answers], attributes)
     matches = match(columns)
     right = matches.ranked.rows[matches.right[:, 0, 0]]
     wrong = matches.ranked.rows[~matches.right[:, 0, 0] & ~matches.ignored[:, 0, 0]]
@@ -121,13 +124,6 @@ def examples(
             caption = f"predicted {classes[columns.found.label[row]]} {columns.found.score[row]:.2f}{_values(values, attributes)}"
             boxes.append((_corners(columns.found.xywh[row]), caption))
         yield Example((key,), summary, truth, found == objects and not more, tuple(boxes))
-
-
-def _above(answer: Mapping[str, Any], score: float) -> dict[str, Any]:
-    """Return a prediction without detections below a score."""
-    kept = answer["scores"] >= score
-    arrays = {name: answer[name][kept] for name in ("boxes", "scores", "labels")}
-    return {**arrays, "attributes": {name: values[kept] for name, values in answer.get("attributes", {}).items()}}
 
 
 def _values(values: Mapping[str, int], attributes: Attributes) -> str:

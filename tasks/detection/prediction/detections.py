@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torchvision.ops import box_iou
 
-from zoo.errors import InputError
 from zoo.images.drawing import BOXED, enlarged, lettering
+from zoo.task.operating import check_threshold
 
 _SURE = 0.5  # minimum score of the boxes that are compared; rounding adds and removes boxes near the score threshold
+_DRAWN = 0.3  # minimum score of the boxes that are drawn without an operating point
 _SAME = 0.8  # minimum IoU of equal boxes
 _NEAR = 0.1  # maximum difference between equal probabilities of attributes
 
@@ -35,6 +36,8 @@ class Detections:
         class_names: class names of the model.
         attributes: probabilities of each attribute's values by attribute name, [N, values] float32; empty for a model without attributes.
         attribute_values: values of each attribute by attribute name, in the order of the probabilities.
+        thresholds: score of each class above which its objects are returned, [K]; None without an operating point.
+        unfiltered: detections before the thresholds were applied; None without thresholds.
     """
 
     key: str
@@ -45,6 +48,8 @@ class Detections:
     class_names: tuple[str, ...]
     attributes: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     attribute_values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    thresholds: NDArray[np.float64] | None = None
+    unfiltered: Detections | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         count = len(self.scores)
@@ -90,30 +95,36 @@ class Detections:
         best = {name: values.argmax(1).tolist() for name, values in self.attributes.items()}
         return [{name: self.attribute_values[name][best[name][row]] for name in best} for row in range(len(self))]
 
-    def above(self, threshold: float) -> Detections:
-        """Return the detections with at least this score.
+    def at(self, thresholds: NDArray[np.float64]) -> Detections:
+        """Return the detections whose scores are above the thresholds of their classes, [K] float64."""
+        every = self.unfiltered or self
+        found = above(vars(every), thresholds[every.labels])
+        return replace(every, **found, thresholds=thresholds, unfiltered=every)
 
-        A threshold below that of the model has no effect, because the model doesn't return such detections.
+    def above(self, threshold: float) -> Detections:
+        """Return the detections with a score above a threshold, which replaces those of the model's operating point.
+
+        A threshold below the model's `score_threshold` has no effect, because the model doesn't return such detections.
 
         Raises:
             InputError: the threshold isn't from 0 to 1.
         """
-        if not 0 <= threshold <= 1:
-            raise InputError(f"threshold is {threshold}; expected a number from 0 to 1")
-        kept = self.scores >= threshold
-        attributes = {name: values[kept] for name, values in self.attributes.items()}
-        return replace(self, boxes=self.boxes[kept], scores=self.scores[kept], labels=self.labels[kept], attributes=attributes)
+        check_threshold(threshold, "threshold")
+        return self.at(np.full(len(self.class_names), float(threshold)))
 
-    def plot(self, min_score: float = 0.3) -> Image.Image:
+    def plot(self, min_score: float | None = None) -> Image.Image:
         """Return the image with boxes, names, scores and attributes drawn. Small images are first enlarged by an integer factor.
 
         Args:
-            min_score: minimum score of the boxes to draw. A detector returns many boxes with lower scores, which only metrics need.
+            min_score: minimum score of the boxes to draw. By default, all boxes are drawn if the model has an operating point, and those
+                with a score of at least 0.3 if it has none: the others are numerous, and only metrics need them.
         """
         return self.draw(enlarged(self.image, BOXED), min_score)
 
-    def draw(self, picture: Image.Image, min_score: float = 0.3) -> Image.Image:
+    def draw(self, picture: Image.Image, min_score: float | None = None) -> Image.Image:
         """Return `picture`, the image enlarged by an integer factor, with the objects drawn as in `plot`."""
+        if min_score is None:
+            min_score = _DRAWN if self.thresholds is None else 0.0
         import supervision as sv  # takes a second to import
 
         enlarge = picture.width // self.image.shape[1]
@@ -171,3 +182,10 @@ def equal_boxes(answer: Boxes, other: Boxes) -> tuple[float, float]:
     for name, values in answer.get("attributes", {}).items():
         same &= np.abs(values[sure][:, None] - other["attributes"][name][None]).max(2) <= _NEAR
     return float(same.any(1).sum()), float(sure.sum())
+
+
+def above(answer: Boxes, thresholds: NDArray[np.float64] | float) -> dict[str, Any]:
+    """Return a prediction without the boxes whose scores aren't above the thresholds, one for each box [N], or one for all."""
+    kept = answer["scores"].astype(np.float64) > thresholds
+    arrays = {name: answer[name][kept] for name in ("boxes", "scores", "labels")}
+    return {**arrays, "attributes": {name: values[kept] for name, values in answer.get("attributes", {}).items()}}

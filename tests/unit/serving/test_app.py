@@ -115,7 +115,7 @@ def test_malformed_bodies_are_refused(content: bytes, kind: str, status: int, me
         ("POST", "/v1/models/default/predict?threshold=2", 422, "threshold is '2'; expected a number from 0 to 1"),
         ("POST", "/v1/models/default/predict?threshold=a", 422, "threshold is 'a'"),
         ("POST", "/v1/models/default/predict?skip_bad=maybe", 422, "skip_bad is 'maybe'; expected true or false"),
-        ("POST", "/v1/models/default/predict?threshold=0.5", 422, "only multi-label classifiers have one"),
+        ("POST", "/v1/models/default/predict?threshold=0.5", 422, "only multi-label classifiers and those with two classes have one"),
     ],
 )
 def test_wrong_addresses_and_parameters_are_refused(method: str, path: str, status: int, message: str) -> None:

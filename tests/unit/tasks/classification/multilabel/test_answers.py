@@ -179,9 +179,9 @@ def test_an_ensemble_and_its_views() -> None:
 
 def test_thresholds_of_an_ensemble_are_used_if_they_are_equal() -> None:
     equal = {"thresholds": {"a": 0.1, "b": 0.2, "c": 0.3}}
-    assert MULTI.parse_scoring({}, [equal, equal]) == equal
-    assert MULTI.parse_scoring({}, [equal, {"thresholds": None}]) == {"thresholds": None}
-    assert MULTI.parse_scoring({}) == {"thresholds": None}
+    assert MULTI.parse_scoring({}, [equal, equal]) == {**equal, "threshold": None}
+    assert MULTI.parse_scoring({}, [equal, {"thresholds": None}])["thresholds"] is None
+    assert MULTI.parse_scoring({})["thresholds"] is None
 
 
 def test_examples() -> None:
