@@ -16,8 +16,9 @@ from zoo.evaluation.heads import per_head
 from zoo.evaluation.intervals import REPLICATES
 from zoo.evaluation.operating import ClassPoint, Target, check_reached, choose
 from zoo.images.headers import MAX_PIXELS
-from zoo.models.archive import load, store_metadata
+from zoo.models.archive import load
 from zoo.models.classes import match_classes
+from zoo.models.config import store_metadata
 from zoo.models.model import Model
 from zoo.system.precision import Precision
 from zoo.system.progress import Progress

@@ -132,15 +132,3 @@ def load(folder: str | Path, **options: Any) -> Model:
         raise WeightsError(f"{folder}: weights.safetensors {cause}: {error}") from error
     model.metadata = metadata
     return model.eval()
-
-
-def store_metadata(folder: str | Path, metadata: Mapping[str, Any]) -> None:
-    """Replace the metadata in the model.json of a saved or exported model atomically. No other file is changed.
-
-    Args:
-        folder: folder of the model, or of a finished run.
-        metadata: the new metadata.
-    """
-    path = model_folder(folder) / _MARKER
-    content = {**json.loads(path.read_text(encoding="utf-8")), "metadata": metadata}
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")

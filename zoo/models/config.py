@@ -12,6 +12,7 @@ from zoo.data.names import nfc
 from zoo.errors import InputError
 from zoo.images.preprocess import Preprocess
 from zoo.models.passes import Pass, passes_of
+from zoo.system.files import write_text
 from zoo.task.contract import Task, get_task
 
 CONTRACT_VERSION = 1
@@ -163,3 +164,15 @@ def model_folder(folder: str | Path) -> Path:
             return candidate
     hint = " The run has not finished: continue it with --resume." if (folder / "recipe.toml").is_file() else ""
     raise InputError(f"{folder} contains no saved model (no model.json there or in its subfolder model/).{hint}")
+
+
+def store_metadata(folder: str | Path, metadata: Mapping[str, Any]) -> None:
+    """Replace the metadata in the model.json of a saved or exported model atomically. No other file is changed.
+
+    Args:
+        folder: folder of the model, or of a finished run.
+        metadata: the new metadata.
+    """
+    path = model_folder(folder) / "model.json"
+    content = {**json.loads(path.read_text(encoding="utf-8")), "metadata": metadata}
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
