@@ -29,6 +29,10 @@ class ExportFlags:
     """Numeric precision of matrix multiplications; auto means bf16 if the processor and the engine support it, otherwise fp32. int8
     requires --calibration."""
     calibration: Calibration = ()
+    with_resize: bool = False
+    """Scale and crop images inside the graph, so that programs pass them as they are."""
+    input: Literal["float32", "uint8"] | None = None
+    """Type of the graph's input: float32 in 0–1, or uint8; by default uint8 with --with-resize, otherwise float32."""
 
 
 def flags_of(words: list[str]) -> type[Any]:
@@ -49,6 +53,7 @@ def run(flags: Any) -> int:
         made = export(
             model, out, flags.main.format, precision=flags.main.precision, data=data,
             on_error=flags.run.on_error, say=progress.say, progress=progress,
+            resize=flags.main.with_resize, input_type=flags.main.input,
         ).making  # fmt: skip
     files = sorted(path.name for path in out.iterdir())
     if flags.run.json:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 from zoo.compilation.agreement import DisagreementError
 from zoo.compilation.source import Source
 from zoo.compilation.tuning import quickest
+from zoo.compilation.whole import joined
 from zoo.data.dataset import OnError
 from zoo.engines import ENGINES
 from zoo.errors import InputError, UnknownNameError
 from zoo.models.archive import check_place, save
 from zoo.models.compiled import Compiled
 from zoo.models.model import Model
+from zoo.models.whole import InputType
 from zoo.system.hardware import cpu_has_bf16
 from zoo.system.precision import AskedPrecision, EnginePrecision
 from zoo.system.progress import Progress
@@ -110,17 +113,23 @@ def export(
     on_error: OnError = "raise",
     say: Callable[[str], None] | None = None,
     progress: Progress | None = None,
+    resize: bool = False,
+    input_type: InputType | None = None,
 ) -> Compiled:
-    """Export the networks of a model as graphs, with `model.json` (classes, preprocessing, metadata) and `labels.txt`.
+    """Export a model as a graph, with `model.json` (classes, preprocessing, metadata) and `labels.txt`.
 
-    Each graph is named after its network. The input of the graph `pictures` is RGB images [B, 3, H, W], float32 in 0–1, prepared according
-    to `preprocess` in model.json. Normalisation is part of the graph, and the batch size is dynamic. The outputs are logits or embeddings.
-    For a detector, they are pyramid levels, objectness and deltas; the second stage of the detector is a separate graph, `boxes`.
-    `zoo.load` reassembles the graphs into a model.
+    The graph (`model.onnx`, `model.xml`) maps images to answers. Its input `pictures` is RGB images [B, 3, H, W] of one size, any number and
+    any size that the backbone takes, prepared according to `preprocess` in model.json. Normalisation, padding, thresholds and suppression
+    are part of the graph. The outputs of a detector are `boxes` [B, N, 4] (xyxy in pixels of the images as given), `scores` [B, N] in
+    descending order, `labels` [B, N] and `counts` [B]; images with fewer than N boxes are padded with 0. Attributes are the outputs
+    `attribute_NAME` [B, N, values]. Those of other tasks are `logits` [B, K] or `embeddings` [B, D]. The script `infer.py` runs the graph with NumPy and the
+    runtime alone.
 
-    For a model with several heads, there is one graph for each pass through the backbone (`pictures`, `pictures-2`, …). Its entry "outputs"
-    in model.json lists the positions of the outputs of each head. The names of further graphs and of the files with class names contain the
-    name of the head: `parts-boxes`, `labels-parts.txt`.
+    For a model with several heads, there is one graph for each pass through the backbone (`model`, `model-2`, …). The names of its outputs
+    begin with the name of the head: `parts.boxes`. Files with class names are `labels-parts.txt`.
+
+    The format "torch" has a graph for each network instead: `pictures` from images to the tensors of the heads, and further ones, such as
+    `boxes` from the pooled features of a detector's proposals to their classes. `zoo.load` reassembles them.
 
     Args:
         model: original model, not a compiled one.
@@ -131,9 +140,12 @@ def export(
         on_error: "raise" or "skip", as for `zoo.compile`.
         say: callback that receives messages about the comparison (one line each).
         progress: progress display; None for no display.
+        resize: whether the graph also scales and crops images as the model's preprocessing does. Then `preprocess` in model.json says that
+            images are given as they are.
+        input_type: type of the input, "float32" in 0–1 or "uint8"; None for "uint8" if the graph scales images, and "float32" otherwise.
 
     Returns:
-        The compiled model, equal to `zoo.load(folder)`.
+        The exported model, equal to `zoo.load(folder)`.
 
     Raises:
         UnknownNameError: the format is unknown.
@@ -142,7 +154,15 @@ def export(
     """
     if format not in FORMATS:
         raise UnknownNameError("export format", format, FORMATS)
+    whole = format != "torch"
+    if not whole and (resize or input_type is not None):
+        raise InputError("the format torch takes neither resize (--with-resize) nor input_type (--input); use the format onnx or openvino")
+    chosen = input_type or ("uint8" if resize else "float32")
+    if chosen not in get_args(InputType):
+        raise InputError(f"input_type is {input_type!r}; expected {' or '.join(get_args(InputType))}")
     check_place(Path(folder), compiled=True)  # before compiling, which may take minutes
     compiled = compile(model, FORMATS[format], precision, data=data, on_error=on_error, say=say, progress=progress)
+    if whole:
+        compiled = joined(model, compiled, chosen, resize, data, on_error)
     save(compiled, folder)
     return compiled

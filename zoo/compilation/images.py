@@ -91,6 +91,11 @@ class HeadImages:
         count, size = min(len(self.pictures), CALIBRATION if self.given else max(2, fitting)), max(1, fitting)
         return self.progress.track(self.batches(count, size), "comparing", -(-count // size))
 
+    def few(self) -> Iterator[Image]:
+        """Yield up to 16 evenly spaced images as they are."""
+        count = min(len(self.pictures), 16)
+        yield from self._readable([self.pictures.records[place * len(self.pictures) // count] for place in range(count)])
+
     @cached_property
     def eager_score(self) -> float:
         """Primary score of the original head on all images, computed once and reused for every comparison."""

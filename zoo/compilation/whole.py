@@ -9,23 +9,33 @@ images as given, for y and x.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
+from zoo.compilation.agreement import SAME, DisagreementError
 from zoo.compilation.conversion import Conversion
+from zoo.compilation.source import Source
+from zoo.data.dataset import OnError
+from zoo.engines import Runner
 from zoo.engines.onnx_graph import OnnxGraph, Part
 from zoo.images.preprocess import STEP, Preprocess
-from zoo.models.networks import further_networks
+from zoo.models.compiled import Compiled, SizeHW
+from zoo.models.model import Model
+from zoo.models.networks import PICTURES, further_networks
+from zoo.models.whole import InputType, WholeModel
+from zoo.system.progress import Progress
 from zoo.task.head import Head
 
 INPUT = "pictures"
-InputType = Literal["float32", "uint8"]
 
 
-def whole_graph(conversion: Conversion, name: str, input_type: InputType = "float32", resize: bool = False) -> tuple[Any, list[str]]:
-    """Return the graph of a pass, in the form of its engine, and the names of its outputs.
+def whole_graph(conversion: Conversion, name: str, input_type: InputType = "float32", resize: bool = False) -> Any:
+    """Return the graph of a pass, in the form of its engine.
 
     Args:
         conversion: the networks of the model.
@@ -38,7 +48,7 @@ def whole_graph(conversion: Conversion, name: str, input_type: InputType = "floa
     parts = [Part(engine.from_onnx(prepared), [INPUT], ["pixels", "padded_hw", "frame"])]
     further = {(each.head, each.name): unique for unique, each in further_networks(model).items()}
     positions = {head: conversion.outputs(name).get(head) for head in way.heads}
-    fixed = next((head.fixed_hw for head in model.heads.values() if head.fixed_hw is not None), None)
+    fixed = next((module.fixed_hw for module in model.heads.values() if isinstance(module, Head) and module.fixed_hw), None)
     first, outputs = conversion.converted(name, fixed), list[str]()
     tensors = [f"tensor{place}" for place in range(engine.count_outputs(first))]
     parts.append(Part(first, ["pixels"], [*tensors]))
@@ -63,7 +73,75 @@ def whole_graph(conversion: Conversion, name: str, input_type: InputType = "floa
             known |= {output: f"{label}{output}" for output in step.outputs}
             parts.append(Part(graph, [known[each] for each in step.inputs], [known[each] for each in step.outputs]))
         outputs += [known[each] for each in module.answer_names]
-    return engine.join(parts, [INPUT], outputs), outputs
+    return engine.join(parts, [INPUT], outputs)
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Graphs of all passes of a model, joined from its converted networks. It is the source of an export's graphs."""
+
+    conversion: Conversion
+    input_type: InputType
+    resize: bool
+
+    def made_for(self, name: str, size_hw: SizeHW) -> None:
+        """Return None: a graph takes images of any size."""
+
+    def outputs(self, name: str) -> Mapping[str, Sequence[int]]:
+        """Return nothing: the model knows the outputs of its heads."""
+        return {}
+
+    def runner(self, name: str, size_hw: SizeHW | None) -> Runner:
+        """Return the runner of a pass."""
+        return self.conversion.engine.start(self._graph(name), self.conversion.precision, self.conversion.threads)
+
+    def write(self, folder: Path) -> list[dict[str, Any]]:
+        """Write the graphs, and return their entries for model.json."""
+        written = []
+        for name in self.conversion.passes:
+            file = f"{name.replace(PICTURES, 'model')}{self.conversion.engine.suffix}"
+            self.conversion.engine.write(self._graph(name), folder / file)
+            written.append({"name": name, "file": file, "size_hw": None})
+        return written
+
+    def _graph(self, name: str) -> Any:
+        return whole_graph(self.conversion, name, self.input_type, self.resize)
+
+
+def joined(model: Model, compiled: Compiled, input_type: InputType, resize: bool, data: object, on_error: OnError) -> WholeModel:
+    """Return a compiled model with joined graphs.
+
+    Raises:
+        InputError: the engine can't run one of the networks, so that it has no graph.
+        DisagreementError: the answers differ from those of the compiled model, which agree with those of the original.
+    """
+    conversion = compiled.supply
+    assert isinstance(conversion, Conversion)
+    assert compiled.fingerprints is not None
+    for error in conversion.refused.values():
+        raise error
+    config = compiled.config
+    if resize:
+        heads = {name: replace(head, preprocess=replace(head.preprocess, policy="given")) for name, head in config.heads.items()}
+        config = replace(config, heads=heads)
+    made = Joined(conversion, input_type, resize)
+    whole = WholeModel(config, compiled.metadata, compiled.fingerprints, made, compiled.making, input_type)
+    source = Source.of(model, data, on_error, lambda text: None, Progress(enabled=False))
+    for name, head in source.heads.items():
+        one, other = compiled.view(name), whole.view(name)
+        own = head.task.answers.for_model(one.classes, one.metadata)
+        same = answers = 0.0
+        for image in head.few():
+            with torch.no_grad():
+                (want,), (found,) = own.split(one([image])), own.split(other([image]))
+            part, of = own.agreement(want, found)
+            same, answers = same + part, answers + of
+        if same < SAME * answers:
+            raise DisagreementError(
+                f"the graph for {name!r} answers {100 * same / answers:.2f} % of the predictions as the model's networks do (at least "
+                f"{100 * SAME:g} %); export it without resize (--with-resize), or with another format"
+            )
+    return whole
 
 
 def prepare(preprocess: Preprocess, input_type: InputType, resize: bool) -> Any:

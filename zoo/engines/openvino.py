@@ -83,7 +83,7 @@ class OpenVINO(Engine):
         """Connect the outputs of the graphs with the inputs of later ones."""
         import openvino
 
-        values, parameters, results = {}, dict[str, Any](), dict[str, Any]()
+        values, parameters, results = dict[str, Any](), dict[str, Any](), dict[str, Any]()
         for part in parts:
             graph = part.graph.clone()
             for parameter, name in zip(graph.get_parameters(), part.inputs, strict=True):

@@ -72,7 +72,7 @@ class Preprocess:
     Attributes:
         policy: "crop" scales the shorter side to size / crop_pct and crops the centre (ImageNet evaluation). "squash" scales both sides to
             `size_hw`. "fit" keeps the aspect ratio and scales the image until its shorter side is `size_hw[0]` or its longer side is
-            `size_hw[1]`, whichever comes first (torchvision's Faster R-CNN).
+            `size_hw[1]`, whichever comes first (torchvision's Faster R-CNN). "given" doesn't scale images: the model does it.
         size_hw: height and width in pixels. For "fit", they are the size of the shorter side and the maximum size of the longer side.
         crop_pct: fraction of the scaled side that remains after the crop of "crop".
         interpolation: "bilinear" or "bicubic".
@@ -83,7 +83,7 @@ class Preprocess:
             no alignment. The name is only a record of how the training images were aligned. This class doesn't align faces.
     """
 
-    policy: Literal["crop", "squash", "fit"] = "crop"
+    policy: Literal["crop", "squash", "fit", "given"] = "crop"
     size_hw: tuple[int, int] = (224, 224)
     crop_pct: float = 0.875
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
@@ -93,8 +93,8 @@ class Preprocess:
     alignment: str | None = None
 
     def __post_init__(self) -> None:
-        if self.policy not in ("crop", "squash", "fit"):
-            raise InputError(f"preprocess: policy is {self.policy!r}; expected 'crop', 'squash' or 'fit'")
+        if self.policy not in ("crop", "squash", "fit", "given"):
+            raise InputError(f"preprocess: policy is {self.policy!r}; expected 'crop', 'squash', 'fit' or 'given'")
         if self.interpolation not in ("bilinear", "bicubic"):
             raise InputError(f"preprocess: interpolation is {self.interpolation!r}; expected 'bilinear' or 'bicubic'")
         if len(self.size_hw) != 2 or min(self.size_hw) < 1:
@@ -107,7 +107,7 @@ class Preprocess:
     @property
     def pads(self) -> bool:
         """Whether the images of a batch can differ in size, so that they are padded to a common size."""
-        return self.policy == "fit"
+        return self.policy in ("fit", "given")
 
     @property
     def min_size_hw(self) -> tuple[int, int] | None:
@@ -115,7 +115,7 @@ class Preprocess:
 
         Decoding at a reduced scale smooths an image. A model without antialiasing expects unsmoothed images and therefore needs full size.
         """
-        if not self.antialias:
+        if not self.antialias or self.policy == "given":
             return None
         if self.policy == "squash":
             return self.size_hw
@@ -130,6 +130,8 @@ class Preprocess:
 
     def resized_hw(self, height: int, width: int) -> tuple[int, int]:
         """Return the height and width that an image is scaled to, before any crop, given its height and width."""
+        if self.policy == "given":
+            return height, width
         if self.policy == "squash":
             return self.size_hw
         if self.policy == "fit":

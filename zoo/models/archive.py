@@ -16,6 +16,7 @@ from zoo.models.exported import load_compiled
 from zoo.models.heads import by_head, sharing
 from zoo.models.model import Model
 from zoo.models.weights.files import read_state
+from zoo.models.whole import SCRIPT
 from zoo.system.files import check_replaceable, draft_folder, refuse_others, write_text
 
 _MARKER = "model.json"
@@ -37,7 +38,7 @@ def check_place(folder: Path, compiled: bool) -> None:
         networks = {Path(each["file"]).stem for each in content.get("compiled", {}).get("networks", [])}
         labels |= {f"labels-{name}.txt" for name in content.get("heads", {})}
     graphs = {path.name for path in folder.iterdir() if path.is_file() and path.stem in networks}
-    refuse_others(folder, {_MARKER, _WEIGHTS, *labels, *graphs})
+    refuse_others(folder, {_MARKER, _WEIGHTS, SCRIPT, *labels, *graphs})
 
 
 def save(model: Model, folder: str | Path) -> Path:

@@ -118,7 +118,7 @@ class Compiled(Model):
             backbone, heads, adapters, *_ = components(config)
             super().__init__(backbone, heads, adapters, config, metadata)
         super().train(False)
-        self.fingerprints, self.making, self._supply = fingerprints, making, supply
+        self.fingerprints, self.making, self.supply = fingerprints, making, supply
         self.compiled, self.precision = True, making.precision
         self._takes_bytes = ENGINES[making.engine].takes_bytes
         self._runners: dict[tuple[str, SizeHW | None], Runner] = {}  # for each pass at most two: own image size, any size
@@ -167,17 +167,17 @@ class Compiled(Model):
     def _first(self, pixels: Tensor, heads: Sequence[str]) -> dict[str, Tensors]:
         """Return the tensors of heads that share a pass."""
         name = self._pass_of[heads[0]]
-        size = self._supply.made_for(name, (pixels.shape[2], pixels.shape[3]))
+        size = self.supply.made_for(name, (pixels.shape[2], pixels.shape[3]))
         taken = pixels.dtype == torch.uint8 and self._takes_bytes
         tensors = self._compute(name, size, pixels if taken else as_float(pixels).float())
-        outputs = self._supply.outputs(name)
+        outputs = self.supply.outputs(name)
         return {head: tuple(tensors[place] for place in outputs[head]) if outputs else tensors for head in heads}
 
     def _compute(self, name: str, size_hw: SizeHW | None, pixels: Tensor) -> Tensors:
         if len(pixels) == 0:  # a detector's second stage without proposals
             return tuple(tensor[:0] for tensor in self._compute(name, size_hw, pixels.new_zeros((1, *pixels.shape[1:]))))
         if (name, size_hw) not in self._runners:
-            self._runners[name, size_hw] = self._supply.runner(name, size_hw)
+            self._runners[name, size_hw] = self.supply.runner(name, size_hw)
         return self._runners[name, size_hw](pixels)
 
     def engine_details(self) -> dict[str, Any]:
@@ -211,7 +211,7 @@ class Compiled(Model):
 
     def write(self, folder: Path) -> dict[str, Any]:
         """Write the networks and the class names to a folder, and return the entry for model.json."""
-        networks = self._supply.write(folder)
+        networks = self.supply.write(folder)
         files = {path.name: file_fingerprint(path) for path in sorted(folder.iterdir())}
         for name, head in self.config.heads.items():
             write_text(folder / labels_file(self.config, name), "".join(f"{each}\n" for each in head.classes))

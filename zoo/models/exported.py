@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shutil import copyfile
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from zoo.errors import InputError
 from zoo.models.compiled import Agreement, Compiled, Making, SizeHW
 from zoo.models.config import ModelConfig
 from zoo.models.networks import first_networks
+from zoo.models.whole import InputType, WholeModel
 from zoo.system.wording import reason
 
 
@@ -100,7 +101,12 @@ def load_compiled(folder: Path, config: ModelConfig, metadata: Mapping[str, Any]
     missing = ENGINES[making.engine].missing()
     if missing is not None:
         raise InputError(f"{folder}: {missing}")
-    return Compiled(config, metadata, fingerprints, Stored(folder, networks, making, files), making)
+    stored, whole = Stored(folder, networks, making, files), compiled.get("whole")
+    if whole is None:
+        return Compiled(config, metadata, fingerprints, stored, making)
+    if not isinstance(whole, Mapping) or whole.get("input") not in get_args(InputType):
+        raise InputError(f"{folder / 'model.json'}: the entry 'whole' is invalid; export the model again")
+    return WholeModel(config, metadata, fingerprints, stored, making, whole["input"])
 
 
 def _fingerprints(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,139 @@
+"""Exported models with one graph per pass, from images to answers."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from zoo.engines import Tensors
+from zoo.images.preprocess import ImageBatch, as_float
+from zoo.models.compiled import Compiled, Making, Supply
+from zoo.models.config import ModelConfig
+from zoo.models.networks import first_networks
+from zoo.system.files import write_text
+
+SCRIPT = "infer.py"
+InputType = Literal["float32", "uint8"]
+
+
+class WholeModel(Compiled):
+    """Compiled model whose graphs return answers, such as boxes, instead of the tensors of heads.
+
+    A graph takes images of one size, without padding, so that the images of a batch are computed in groups of equal size.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        metadata: Mapping[str, Any],
+        fingerprints: dict[str, Any],
+        supply: Supply,
+        making: Making,
+        input_type: InputType,
+    ) -> None:
+        """Assemble a model. User code should call `zoo.export` or `zoo.load` instead."""
+        super().__init__(config, metadata, fingerprints, supply, making)
+        self._input_type = input_type
+        self._output_names = {name: [self._names(head) for head in way.heads] for name, way in first_networks(config).items()}
+
+    def _names(self, head: str) -> list[str]:
+        return [f"{head}.{name}" if self.is_joint else name for name in self._head(head).answer_names]
+
+    def _answers(self, heads: Sequence[str], batch: ImageBatch) -> dict[str, Any]:
+        groups: dict[tuple[int, int], list[int]] = {}
+        for place, size in enumerate(batch.sizes_hw):
+            groups.setdefault(size, []).append(place)
+        found: dict[str, list[Any]] = {head: [None] * len(batch) for head in heads}
+        tensors = dict.fromkeys(heads, False)
+        with self._alone, torch.no_grad():
+            for (height, width), places in groups.items():
+                sizes, originals = (tuple(all_of[place] for place in places) for all_of in (batch.sizes_hw, batch.original_sizes_hw))
+                part = ImageBatch(batch.pixels[places, :, :height, :width], sizes, originals)
+                for head, outputs in self._outputs(self._pass_of[heads[0]], part.pixels).items():
+                    if head in heads:
+                        answer = self._head(head).from_outputs(outputs, part)
+                        tensors[head] = isinstance(answer, Tensor)
+                        for place, row in zip(places, answer, strict=True):
+                            found[head][place] = row
+        return {head: torch.stack(rows) if tensors[head] else rows for head, rows in found.items()}
+
+    def _tensors(self, name: str, pixels: Tensor) -> Tensors:
+        with self._alone, torch.no_grad():
+            return self._outputs(self._pass_of[name], pixels)[name]
+
+    def _outputs(self, name: str, pixels: Tensor) -> dict[str, Tensors]:
+        """Return the outputs of a graph by head, as copies, since an engine's outputs are valid only until its next call."""
+        given = as_float(pixels).float()
+        if self._input_type == "uint8":
+            given = pixels if pixels.dtype == torch.uint8 else (given * 255).round().clamp(0, 255).to(torch.uint8)
+        outputs = iter([each.clone() for each in self._compute(name, None, given)])
+        heads = first_networks(self.config)[name].heads
+        return {head: tuple(next(outputs) for _ in names) for head, names in zip(heads, self._output_names[name], strict=True)}
+
+    def write(self, folder: Path) -> dict[str, Any]:
+        """Write the graphs, the class names and a script that runs the first graph. Return the entry for model.json."""
+        content = super().write(folder)
+        file = content["compiled"]["networks"][0]["file"]
+        write_text(
+            folder / SCRIPT,
+            script(file, self._input_type, self.making.precision, [each for names in self._output_names["pictures"] for each in names]),
+        )
+        content["compiled"]["whole"] = {"input": self._input_type, "outputs": self._output_names}
+        return content
+
+
+def script(file: str, input_type: InputType, precision: str, outputs: Sequence[str]) -> str:
+    """Return a script that runs a graph with NumPy and the runtime alone."""
+    if file.endswith(".onnx"):
+        runtime, load = "onnxruntime", 'session = onnxruntime.InferenceSession(FOLDER / "{file}", providers=["CPUExecutionProvider"])'
+        run = 'return dict(zip(OUTPUTS, session.run(OUTPUTS, {"pictures": pictures})))'
+    else:
+        hint = "bf16" if precision == "bf16" else "f32"
+        runtime, load = (
+            "openvino",
+            f'session = openvino.compile_model(FOLDER / "{{file}}", "CPU", {{{{"INFERENCE_PRECISION_HINT": "{hint}"}}}})',
+        )
+        run = "found = session(pictures)\n    return {name: found[name] for name in OUTPUTS}"
+    scaled = "" if input_type == "uint8" else ".astype(np.float32) / 255"
+    return textwrap.dedent('''\
+        """Run {file} on pictures: python infer.py PICTURE.npy …, with NumPy and {runtime} alone.
+
+        A picture is an array [H, W, 3] of type uint8, RGB, saved by numpy.save. Other files are opened by Pillow, if it is installed.
+        model.json says how pictures are to be scaled before ("preprocess"; the policy "given" means not at all).
+        """
+
+        import sys
+        from pathlib import Path
+
+        import numpy as np
+        import {runtime}
+
+        FOLDER = Path(__file__).resolve().parent
+        OUTPUTS = {outputs}
+        {load}
+
+
+        def infer(pictures):
+            """Return the outputs of the graph by name for pictures of one size, uint8 [B, H, W, 3] RGB. Boxes are xyxy in pixels."""
+            pictures = np.ascontiguousarray(np.asarray(pictures).transpose(0, 3, 1, 2)){scaled}
+            {run}
+
+
+        def read(path):
+            """Return a picture as an array [H, W, 3]."""
+            if path.endswith(".npy"):
+                return np.load(path, allow_pickle=False)
+            from PIL import Image, ImageOps
+
+            return np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
+
+
+        if __name__ == "__main__":
+            for path in sys.argv[1:]:
+                print(path, {{name: values[0].tolist() for name, values in infer(read(path)[None]).items()}})
+        ''').format(file=file, runtime=runtime, outputs=list(outputs), load=load.format(file=file), scaled=scaled, run=run)
