@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "faces": Command("align, compare and identify faces: zoo faces verify A.jpg B.jpg", "zoo.tasks.face.commands:run"),
 }
+SERVICES = {"galleries": "zoo.tasks.face.gallery.service:GalleryService"}
 
 
 def register() -> None:

@@ -118,13 +118,12 @@ def _add_names(app: FastAPI, kind: str, known: dict[str, str]) -> None:
 def _add_action(app: FastAPI, answering: Answering, kind: str, known: dict[str, str], action: str, about: Action) -> None:
     extra = {**(BODY if about.pictures else {}), **parameters(**about.parameters)}
 
-    @app.post(f"/v1/{kind}/{{name}}/{action}", summary=about.summary, openapi_extra=extra, operation_id=f"{kind}_{action}")
     async def act(name: str, request: Request) -> Response:
         if name not in known:
             raise RefusedError(404, f"there is nothing named {name[:100]!r} among the {kind}; known: {', '.join(known)}")
         answering.model(known[name])  # refuses the request while no worker is ready
         values, uploads = dict(request.query_params), []
-        if about.pictures or request.headers.get("content-type"):
+        if about.pictures or (about.method == "POST" and request.headers.get("content-type")):
             content = await answering.content(request)
             values, uploads = {**values, **content.values}, content.uploads
         if unknown := sorted(set(values) - set(about.parameters)):
@@ -136,6 +135,9 @@ def _add_action(app: FastAPI, answering: Answering, kind: str, known: dict[str, 
         job = {"form": "service", "kind": kind, "name": name, "action": action, "values": values}
         answer = await answering.ask(request, known[name], uploads, **job)
         return Response(answer.parts[0], media_type="application/json")
+
+    path, name = f"/v1/{kind}/{{name}}/{action}", f"{kind}_{action}"
+    app.add_api_route(path, act, methods=[about.method], summary=about.summary, openapi_extra=extra, operation_id=name)
 
 
 def _add_state(app: FastAPI, answering: Answering, metrics: Metrics) -> None:

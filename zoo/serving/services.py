@@ -23,11 +23,13 @@ class Action:
         summary: description for the OpenAPI document.
         pictures: whether the request contains pictures.
         parameters: names of the parameters, with their descriptions.
+        method: method of the request, "POST" for everything that contains pictures or changes something.
     """
 
     summary: str
     pictures: bool
     parameters: Mapping[str, str]
+    method: str = "POST"
 
 
 class Service(Protocol):

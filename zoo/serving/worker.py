@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 import psutil
@@ -39,7 +40,7 @@ class Worker:
         self._arrived: queue.SimpleQueue[tuple[Job, int]] = queue.SimpleQueue()
         self._finished: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._settling = threading.Lock()
-        self._busy_since: float | None = None  # time.monotonic() at which the current batch began
+        self._steps: dict[int, float] = {}  # time.monotonic() at which each thread that computes has begun its step
         self._process = psutil.Process()
 
     def run(self) -> None:
@@ -47,15 +48,25 @@ class Worker:
         for target in (self._receive, self._encode, *[self._decode] * pick_decoding_threads()):
             threading.Thread(target=target, daemon=True).start()
         while (batch := self._batches.take()) is not None:
-            self._busy_since = time.monotonic()
-            self._compute(*batch)
-            self._busy_since = None
+            with self._step():
+                self._compute(*batch)
+
+    @contextlib.contextmanager
+    def _step(self) -> Iterator[None]:
+        """Record that this thread computes, so that the server notices a step that never ends."""
+        thread = threading.get_ident()
+        self._steps[thread] = time.monotonic()
+        try:
+            yield
+        finally:
+            del self._steps[thread]
 
     def _receive(self) -> None:
         while (message := self._channel.receive()) is not None:
             header, body = message
             if header["do"] == "ping":
-                busy = 0.0 if self._busy_since is None else time.monotonic() - self._busy_since
+                now = time.monotonic()
+                busy = now - min(list(self._steps.values()), default=now)
                 self._channel.send({"id": header["id"], "status": 200, "busy": busy, "memory": self._process.memory_info().rss})
                 continue
             self._accept(header, body)
@@ -77,21 +88,24 @@ class Worker:
     def _decode(self) -> None:
         while True:
             job, place = self._arrived.get()
-            model = job.header["model"]
-            begun = time.monotonic()
-            try:
-                if job.late:
-                    raise ImageError(job.header["pictures"][place]["key"], _LATE)
-                frame = read_picture(self._loaded.sessions[model], job.header["pictures"][place], job.pictures[place])
-            except ImageError as error:
-                self._settle(job, place, error)
-                self._batches.withdraw(model)
-            except Exception:  # a defect must not end the thread
-                self._settle(job, place, self._defect(job, place))
-                self._batches.withdraw(model)
-            else:
-                job.took("decode", time.monotonic() - begun)
-                self._batches.add(model, Picture(job, place, frame))
+            with self._step():
+                self._read(job, place)
+
+    def _read(self, job: Job, place: int) -> None:
+        model, about, begun = job.header["model"], job.header["pictures"][place], time.monotonic()
+        try:
+            if job.late:
+                raise ImageError(about["key"], _LATE)
+            frame = read_picture(self._loaded.sessions[model], about, job.pictures[place])
+        except ImageError as error:
+            self._settle(job, place, error)
+            self._batches.withdraw(model)
+        except Exception:  # a defect must not end the thread
+            self._settle(job, place, self._defect(job, place))
+            self._batches.withdraw(model)
+        else:
+            job.took("decode", time.monotonic() - begun)
+            self._batches.add(model, Picture(job, place, frame))
 
     def _compute(self, model: str, pictures: list[Picture]) -> None:
         begun, several = time.monotonic(), []
@@ -138,7 +152,8 @@ class Worker:
     def _encode(self) -> None:
         while True:
             job = self._finished.get()
-            self._channel.send(*self._answer(job))
+            with self._step():
+                self._channel.send(*self._answer(job))
 
     def _answer(self, job: Job) -> tuple[Header, list[bytes]]:
         if job.late:

@@ -7,25 +7,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 from zoo.cli.context import print_json, progress_of
 from zoo.errors import Fault, InputError
-from zoo.images.drawing import enlargement, lettering, text_size
 from zoo.report.sheet import Seen, page
 from zoo.system.files import write_text
 from zoo.system.wording import counted
 from zoo.tasks.face.commands import arguments
-from zoo.tasks.face.gallery import Gallery, Identification
+from zoo.tasks.face.gallery import Gallery
 from zoo.tasks.face.gallery.answers import Groups, Place
 from zoo.tasks.face.gallery.enrolment import check_name
 from zoo.tasks.face.gallery.gallery import LIMITS
 from zoo.tasks.face.gallery.location import default_place
+from zoo.tasks.face.gallery.named import NamedFaces
 from zoo.tasks.face.prediction.faces import Faces
 
 if TYPE_CHECKING:
@@ -97,41 +96,6 @@ def forget(flags: arguments.FacesForgetFlags) -> int:
             deleted = counted(count, "face")
             print(f"{flags.name}: {deleted} deleted from gallery {gallery.place}; copies of the gallery must be deleted separately")
     return 0
-
-
-@dataclass(frozen=True, eq=False)
-class NamedFaces:
-    """The faces in an image and the result of identifying each of them."""
-
-    faces: Faces
-    answers: Sequence[Identification]
-
-    @property
-    def key(self) -> str:
-        """Key of the image."""
-        return self.faces.key
-
-    def plot(self) -> Image.Image:
-        """Return the image with boxes and names drawn on it."""
-        picture = self.faces.plot()
-        draw = ImageDraw.Draw(picture)
-        height, width = self.faces.image.shape[:2]
-        scale = enlargement((width, height))  # scale of the plot
-        size = text_size((width * scale, height * scale))
-        for box, answer in zip(self.faces.boxes * scale, self.answers, strict=True):
-            place = (max(0.0, float(box[0])), max(0.0, float(box[1]) - size - 2))
-            label, font = lettering(answer.name or answer.decision, size)
-            draw.rectangle(draw.textbbox(place, label, font=font), fill=(24, 24, 32))
-            draw.text(place, label, fill=(255, 255, 255) if answer.name else (190, 190, 190), font=font)
-        return picture
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the key, boxes and identifications as JSON-compatible values, without the embeddings."""
-        boxes = zip(self.faces.boxes, self.faces.scores, self.answers, strict=True)
-        return {
-            "key": self.key,
-            "faces": [{"box": box.tolist(), "score": float(score), **answer.to_dict()} for box, score, answer in boxes],
-        }
 
 
 def identify(flags: arguments.FacesIdentifyFlags) -> int:

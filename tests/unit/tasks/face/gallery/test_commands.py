@@ -19,8 +19,9 @@ import zoo
 from tests.pictures import write_picture
 from zoo.cli.main import main
 from zoo.tasks.face.commands import gallery as commands
-from zoo.tasks.face.commands.gallery import NamedFaces, _crop
+from zoo.tasks.face.commands.gallery import _crop
 from zoo.tasks.face.gallery import Gallery, Identification, Match
+from zoo.tasks.face.gallery.named import NamedFaces
 from zoo.tasks.face.prediction.faces import Faces
 
 pytestmark = pytest.mark.usefixtures("one_thread", "small_embedder")
