@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import pkgutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from zoo.cli.flags import EngineFlags
 from zoo.errors import InputError
 from zoo.images.headers import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from zoo.serving.settings import ServedModel
 
 _PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 Repeated = tyro.conf.UseAppendAction[tuple[str, ...]]
@@ -85,15 +88,14 @@ def run(flags: ServeFlags) -> int:
 def _settings(flags: ServeFlags) -> Any:
     from zoo.serving.settings import Engine, Settings, parse_entries, parse_models, read_token
 
-    models = parse_models(flags.models)
+    models = [_calibrated(model, flags.engine) for model in parse_models(flags.models)]
     classes = services()
     galleries = parse_entries(flags.gallery, models, "--gallery")
     chosen = flags.engine
-    if chosen.engine == "eager" and chosen.precision != "int8" and chosen.calibration is not None:
-        raise InputError("--calibration requires --engine, which is not set")
     if flags.tls_key is not None and flags.tls_certificate is None:
         raise InputError("--tls-key requires --tls-certificate, which is not set")
-    engine: dict[str, Any] = vars(chosen) | {name: getattr(flags, name) for name in ("device", "exact", "max_pixels", "detector", "faces")}
+    engine = {name: getattr(chosen, name) for name in ("engine", "precision", "tune_seconds")}
+    engine |= {name: getattr(flags, name) for name in ("device", "exact", "max_pixels", "detector", "faces")}
     same = ("host", "port", "workers", "max_batch", "batch_wait_ms", "queue", "timeout", "max_pictures", "root_path")
     return Settings(
         models=models,
@@ -107,6 +109,19 @@ def _settings(flags: ServeFlags) -> Any:
         private_key=flags.tls_key,
         **{name: getattr(flags, name) for name in same},
     )
+
+
+def _calibrated(model: ServedModel, flags: EngineFlags) -> ServedModel:
+    """Return a model with the images for its calibration."""
+    if not flags.calibration:
+        return model
+    if flags.engine == "eager" and flags.precision != "int8":
+        raise InputError("--calibration requires --engine, which is not set")
+    from zoo.cli.heads import calibration_data
+    from zoo.models.config import model_folder, read_description
+
+    heads = read_description(model_folder(model.folder))[0].heads
+    return replace(model, calibration=calibration_data(flags.calibration, [*heads]))
 
 
 def services() -> dict[str, str]:

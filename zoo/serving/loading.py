@@ -35,7 +35,7 @@ def load_all(spec: dict[str, Any]) -> Loaded:
     Raises:
         InputError: a model or service can't be loaded, or a model fails its check.
     """
-    sessions = {model["name"]: _session(model["name"], model["folder"], spec) for model in spec["models"]}
+    sessions = {model["name"]: _session(model, spec) for model in spec["models"]}
     services: dict[str, dict[str, tuple[Service, str]]] = {}
     for kind, entries in spec["services"].items():
         create = service_class(spec["service_classes"][kind])
@@ -43,34 +43,34 @@ def load_all(spec: dict[str, Any]) -> Loaded:
     return Loaded(sessions, services)
 
 
-def _session(name: str, folder: str, spec: dict[str, Any]) -> Session:
+def _session(served: dict[str, Any], spec: dict[str, Any]) -> Session:
     engine = spec["engine"]
-    model, precision = _model(name, folder, spec)
+    model, precision = _model(served, spec)
     session = Session(
         model,
         batch_size=spec["max_batch"],
         precision=precision,
         **{key: engine[key] for key in ("device", "exact", "max_pixels", "detector", "faces")},
     )
-    _check(session, folder)
+    _check(session, served["folder"])
     return session
 
 
-def _model(name: str, folder: str, spec: dict[str, Any]) -> tuple[Model, Precision]:
+def _model(served: dict[str, Any], spec: dict[str, Any]) -> tuple[Model, Precision]:
     """Return a model, compiled if that is requested, and the precision in which to run it.
 
     The first worker saves a compiled model, so that a worker that replaces another is ready within seconds.
     """
-    engine, precision = spec["engine"]["engine"], spec["engine"]["precision"]
+    folder, engine, precision = served["folder"], spec["engine"]["engine"], spec["engine"]["precision"]
     if engine == "eager" and precision != "int8":
         return load(folder), cast(Precision, precision)
-    kept = Path(spec["prepared"]) / name
+    kept = Path(spec["prepared"]) / served["name"]
     if (kept / "model.json").is_file():
         return load(kept), "auto"
     original = load(folder)
     if original.compiled:
         raise InputError(f"{folder} is already exported; it can't be combined with --engine and --precision")
-    made = compile(original, engine, precision, data=spec["engine"]["calibration"], tune_seconds=spec["engine"]["tune_seconds"])
+    made = compile(original, engine, precision, data=served["calibration"], tune_seconds=spec["engine"]["tune_seconds"])
     if made.making.engine != "inductor":  # which compiles just in time and can't be saved
         save(made, kept)
     return made, "auto"

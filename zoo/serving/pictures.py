@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -64,6 +65,8 @@ def parse(body: bytes, content_type: str) -> Content:
         return _multipart(body, options)
     if kind == b"application/json":
         return _json(body)
+    if kind == b"application/x-www-form-urlencoded":
+        return _form(body)
     if kind.startswith(b"image/") or kind == b"application/octet-stream":
         return Content([Upload("image", body)])
     shown = content_type[:100] or "missing"
@@ -137,6 +140,14 @@ def _content(parts: Sequence[_Part]) -> Content:
         else:
             content.values[name] = data.decode("utf-8", "replace")
     return content
+
+
+def _form(body: bytes) -> Content:
+    """Return the parameters of a form without files."""
+    try:
+        return Content(values=dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_PARTS)))
+    except ValueError:
+        raise RefusedError(400, f"the form has more than {_PARTS} fields") from None
 
 
 def _json(body: bytes) -> Content:

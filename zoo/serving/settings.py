@@ -19,10 +19,17 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model to serve: its name in URLs, and the folder of a run or model."""
+    """A model to serve.
+
+    Attributes:
+        name: name in URLs.
+        folder: folder of a run or model.
+        calibration: images for calibrating int8 and for comparing the compiled model, as `zoo.compile` takes them; None for built-in ones.
+    """
 
     name: str
     folder: str
+    calibration: str | dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,6 @@ class Engine:
 
     engine: str = "eager"
     precision: AskedPrecision = "auto"
-    calibration: str | None = None
     tune_seconds: float = 20.0
     device: str = "auto"
     exact: bool = False

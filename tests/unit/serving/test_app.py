@@ -78,6 +78,8 @@ def test_bad_pictures_are_refused_with_the_reason_or_skipped() -> None:
     [
         (b"", "", 415, "the content type is missing"),
         (b"x", "text/plain", 415, "the content type is text/plain"),
+        (b"a=b", "application/x-www-form-urlencoded", 422, "contains no pictures"),
+        (b"&a" * 1001, "application/x-www-form-urlencoded", 400, "more than 1000 fields"),
         (b"{", "application/json", 400, "isn't valid JSON"),
         (b"[" * 100_000, "application/json", 400, "isn't valid JSON"),
         (b"[]", "application/json", 422, "expected an object"),
