@@ -111,17 +111,13 @@ def refusal(job: Job, status: int, message: str, faults: list[Fault] | None = No
 _Encoded = tuple[list[bytes], Header]
 
 
-def _thresholded(job: Job, answers: list[Prediction]) -> list[Prediction]:
-    return thresholded(answers, job.header.get("threshold"))
-
-
 def _json(job: Job, answers: list[Prediction], outputs: list[dict[str, Any]], service: Service | None) -> _Encoded:
-    return [json.dumps(answer.to_dict(), allow_nan=False).encode() for answer in _thresholded(job, answers)], {}
+    return [json.dumps(answer.to_dict(), allow_nan=False).encode() for answer in thresholded(answers, job.header.get("threshold"))], {}
 
 
 def _png(job: Job, answers: list[Prediction], outputs: list[dict[str, Any]], service: Service | None) -> _Encoded:
     drawn = []
-    for answer in _thresholded(job, answers):
+    for answer in thresholded(answers, job.header.get("threshold")):
         file = io.BytesIO()
         answer.plot().convert("RGB").save(file, "PNG", compress_level=1)
         drawn.append(file.getvalue())
@@ -130,7 +126,7 @@ def _png(job: Job, answers: list[Prediction], outputs: list[dict[str, Any]], ser
 
 def _tensors(job: Job, answers: list[Prediction], outputs: list[dict[str, Any]], service: Service | None) -> _Encoded:
     parts, shapes = [], []
-    for answer in _thresholded(job, answers):
+    for answer in thresholded(answers, job.header.get("threshold")):
         arrays = arrays_of(answer, outputs)
         shapes.append([array.shape for array in arrays])
         parts += [array.tobytes() for array in arrays]

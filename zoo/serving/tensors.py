@@ -40,7 +40,7 @@ def arrays_of(prediction: Prediction, outputs: Sequence[dict[str, Any]]) -> list
     for output in outputs:
         one: Any = prediction.heads[output["head"]] if isinstance(prediction, JointPrediction) else prediction
         array = np.asarray(getattr(one, output["attribute"]), output["dtype"])
-        found.append(np.ascontiguousarray(np.nan_to_num(array)))
+        found.append(np.asarray(np.nan_to_num(array), order="C"))
     return found
 
 

@@ -104,7 +104,7 @@ def test_detections_above_a_threshold(server: ServerProcess, photos: list[Path])
     every = post(server, "boxes", photos[0]).json()["predictions"][0]["scores"]
     middle = sorted(every)[len(every) // 2]
     assert post(server, "boxes", photos[0], query=f"?threshold={middle}").json()["predictions"][0]["scores"] == [
-        x for x in every if x >= middle
+        x for x in every if x > middle
     ]
 
 
