@@ -118,12 +118,12 @@ def export(
 ) -> Compiled:
     """Export a model as a graph, with `model.json` (classes, preprocessing, metadata) and `labels.txt`.
 
-    The graph (`model.onnx`, `model.xml`) maps images to answers. Its input `pictures` is RGB images [B, 3, H, W] of one size, any number and
-    any size that the backbone takes, prepared according to `preprocess` in model.json. Normalisation, padding, thresholds and suppression
-    are part of the graph. A detector has the outputs `boxes` [B, N, 4] (xyxy in pixels of the images as given), `scores` [B, N] in
-    descending order, `labels` [B, N] and `counts` [B]; images with fewer than N boxes are padded with 0. Attributes are the outputs
-    `attribute_NAME` [B, N, values]. Other tasks have the output `logits` [B, K] or `embeddings` [B, D]. The script `infer.py` runs the graph
-    with NumPy and the runtime alone.
+    The graph (`model.onnx`, `model.xml`) maps images to answers. Its input `pictures` is RGB images [B, 3, H, W] of one size, any number
+    and any size that the backbone takes, prepared according to `preprocess` in model.json. Normalisation, padding, thresholds and
+    suppression are part of the graph. A detector has the outputs `boxes` [B, N, 4] (xyxy in pixels of the images as given), `scores` [B,
+    N] in descending order, `labels` [B, N] and `counts` [B]; images with fewer than N boxes are padded with 0. Attributes are the outputs
+    `attribute_NAME` [B, N, values]. Other tasks have the output `logits` [B, K] or `embeddings` [B, D]. The script `infer.py` runs the
+    graph with NumPy and the runtime alone.
 
     For a model with several heads, there is one graph for each pass through the backbone (`model`, `model-2`, …). The names of its outputs
     begin with the name of the head: `parts.boxes`. Files with class names are `labels-parts.txt`.
