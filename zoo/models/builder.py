@@ -16,7 +16,7 @@ from zoo.models.config import HeadConfig, ModelConfig
 from zoo.models.heads import by_head, check_passes, named_tasks, per_head, sharing
 from zoo.models.model import Model
 from zoo.models.weights.layouts import Weights
-from zoo.models.weights.loading import find_weights, fit_weights
+from zoo.models.weights.loading import find_heads, find_weights, fit_weights
 from zoo.task.contract import Task, get_task
 from zoo.task.head import Head, HeadSpec
 
@@ -143,13 +143,14 @@ def build(
     sources = [value for value in (weights, checkpoint_path, "default" if pretrained else None) if value]
     if len(sources) > 1:
         raise InputError("weights, checkpoint_path and pretrained all select the weights; pass only one of them")
-    loaded = _find(sources[0], backbone, tasks) if sources else None
-    native = (loaded.preprocess if loaded is not None else None) or definition.preprocess()
+    named = find_heads(sources[0], backbone, tasks) if sources else {}
+    loaded = next(iter(named.values()), None) or (_find(sources[0], backbone, tasks) if sources else None)
     heads, metadata = {}, {}
     for name, kind in tasks.items():
-        own = get_task(kind, given[name])
-        settled, metadata[name] = settle_options(own, definition, loaded, given[name])
-        found = class_names(names[name], counts[name], loaded, own)
+        own, theirs = get_task(kind, given[name]), named.get(name, loaded)
+        native = (theirs.preprocess if theirs is not None else None) or definition.preprocess()
+        settled, metadata[name] = settle_options(own, definition, theirs, given[name])
+        found = class_names(names[name], counts[name], theirs, own)
         heads[name] = HeadConfig(kind, found, asdict(settled), own.building.preprocess(native, settled), bool(adapted[name]))
     config = ModelConfig(
         backbone=backbone,
@@ -161,7 +162,7 @@ def build(
     check_passes(config, passes)
     model = Model(*components(config))
     if loaded is not None:
-        fit_weights(model, loaded, say)
+        fit_weights(model, loaded, say, named)
     for name in tasks:
         model.head_metadata(name).update(metadata[name])
     return model.eval()

@@ -208,6 +208,22 @@ def test_a_saved_joint_model_gives_its_weights_to_others(tmp_path: Path) -> None
     assert equal(dict(face.backbone.state_dict()), dict(model.backbone.state_dict()))
 
 
+def test_a_saved_joint_model_gives_each_head_of_the_same_name_its_weights(tmp_path: Path) -> None:
+    model, said = joint(), list[str]()
+    zoo.save(model, tmp_path / "model")
+    again = zoo.build("test_resnet", KINDS, weights=tmp_path / "model", say=said.append, **SMALL)
+    assert equal(dict(again.state_dict()), dict(model.state_dict()))
+    assert [again.config.heads[name].classes for name in KINDS] == [model.config.heads[name].classes for name in KINDS]
+    assert said == []
+    kinds = {"health": "classification", "parts": "detection", "new": "classification"}
+    other = zoo.build(
+        "test_resnet", kinds, num_classes={"health": None, "parts": 5, "new": 3}, weights=tmp_path / "model", say=said.append, **SMALL
+    )
+    assert equal(dict(other.heads["health"].state_dict()), dict(model.heads["health"].state_dict()))
+    assert said[0].endswith("loaded into the backbone; the new head is newly initialised")
+    assert "made for 2 classes, but the model has 5" in said[1]
+
+
 # -- adding, removing, taking out --------------------------------------------------------------------------------------
 
 

@@ -46,6 +46,19 @@ def find_weights(weights: str | Path, backbone: str, task: str) -> Weights:
     return convert(read_state(path), backbone, str(path))
 
 
+def find_heads(weights: str | Path, backbone: str, tasks: Mapping[str, str]) -> dict[str, Weights]:
+    """Return the weights of the heads of a saved model with several heads that have the names and tasks of those requested."""
+    path = Path(weights).expanduser()
+    if not is_path(weights) or not path.is_dir():
+        return {}
+    folder = _saved_model(path)
+    config, _, compiled = read_description(folder)
+    if compiled is not None or len(config.heads) < 2:
+        return {}
+    same = [name for name, kind in tasks.items() if name in config.heads and config.heads[name].task == kind]
+    return {name: _saved_weights(folder, backbone, tasks[name], name) for name in same}
+
+
 def _saved_model(folder: Path) -> Path:
     """Return the folder of a saved model; if it is one of another library, the error names the weights file in it."""
     try:
@@ -55,15 +68,21 @@ def _saved_model(folder: Path) -> Path:
         raise InputError(f"{error} To load weights of another library, pass their file: {folder / name}" if name else str(error)) from None
 
 
-def _saved_weights(folder: Path, backbone: str, task: str) -> Weights:
-    """Return the weights of a saved model, with its classes, epsilon, preprocessing, options and metadata."""
+def _saved_weights(folder: Path, backbone: str, task: str, head_name: str | None = None) -> Weights:
+    """Return the weights of a saved model, with its classes, epsilon, preprocessing, options and metadata.
+
+    Of several heads, `head_name` chooses one.
+    """
     config, metadata, compiled = read_description(folder)
     if compiled is not None:
         raise WeightsError(
             f"{folder}: an exported model contains the graphs of one engine and no weights; pass the model that it was exported from"
         )
     known: Mapping[str, Any] = {}
-    path, own = folder / "weights.safetensors", [name for name, head in config.heads.items() if head.task == task]
+    path, own = (
+        folder / "weights.safetensors",
+        [name for name, head in config.heads.items() if head.task == task and head_name in (None, name)],
+    )
     if len(own) > 1:
         raise WeightsError(
             f"{folder} has several {task} heads ({', '.join(own)}); take one out with zoo.split, save it and pass its folder"
@@ -179,11 +198,11 @@ def _with_names(weights: Weights, preprocess: Preprocess) -> Weights:
     return replace(weights, classes=imagenet_classes() if weights.num_classes == 1000 else (), preprocess=preprocess)
 
 
-def fit_weights(model: Model, weights: Weights, say: Callable[[str], None] | None) -> None:
+def fit_weights(model: Model, weights: Weights, say: Callable[[str], None] | None, named: Mapping[str, Weights] = {}) -> None:
     """Load weights into a model with fresh parameters, in place.
 
     The keys must match, except that the class-dependent parameters of a head with a different number of classes are skipped. `say` receives
-    messages about parameters that were not loaded; by default, they are logged as warnings.
+    messages about parameters that were not loaded; by default, they are logged as warnings. Heads that are `named` have their own weights.
     """
     say = say or _LOG.warning
     if weights.note:
@@ -192,13 +211,13 @@ def fit_weights(model: Model, weights: Weights, say: Callable[[str], None] | Non
     heads = model.config.heads
     made_for = get_task(weights.task, weights.options) if weights.head and weights.task in TASKS else None
     fits = (name for name, head in heads.items() if made_for is not None and _takes(head.definition, made_for))
-    match = next(fits, None)
-    fresh = [name for name in heads if name != match]
+    chosen = dict(named) or {name: weights for name in [next(fits, None)] if name is not None}
+    fresh = [name for name in heads if name not in chosen]
     if fresh:
         words = f"the {fresh[0]} head is" if len(fresh) == 1 else f"the heads {', '.join(fresh)} are"
         say(f"weights {weights.origin}: loaded into the backbone; {words} newly initialised")
-    if match is not None:
-        _fit_head(model.heads[match], weights, match, len(heads[match].classes), say)
+    for name, own in chosen.items():
+        _fit_head(model.heads[name], own, name, len(heads[name].classes), say)
 
 
 def _takes(task: Task, other: Task) -> bool:
