@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental import _config as fx_config
 
 from zoo.engines.onnx_graph import Part
 from zoo.errors import InputError
@@ -44,8 +45,11 @@ class Network:
     example: Tensors
     free: tuple[tuple[int, ...], ...]
 
-    def exported(self) -> torch.export.ExportedProgram:
+    def exported(self, *, length_one: bool = False) -> torch.export.ExportedProgram:
         """Trace the module with torch.export, and return the graph.
+
+        By default, the graph has assertions that no dynamic axis, and no axis of a feature map that follows from one, has a length of 1.
+        With `length_one`, it doesn't distinguish 1 from other lengths, so that it supports images with a last feature map of one pixel.
 
         Raises:
             InputError: an operation of the module can't be traced.
@@ -53,7 +57,8 @@ class Network:
         module = copy.deepcopy(self.module).to(memory_format=torch.contiguous_format)  # torch.export.save loses other formats
         free = tuple(dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for axes in self.free)
         try:
-            with torch.no_grad(), errors_alone("torch.fx.experimental.symbolic_shapes"):  # it logs inequalities that it can't reduce
+            quiet = errors_alone("torch.fx.experimental.symbolic_shapes")  # it logs inequalities that it can't reduce
+            with torch.no_grad(), quiet, fx_config.patch(backed_size_oblivious=length_one):
                 return torch.export.export(module, self.example, dynamic_shapes=free)
         except Exception as error:  # torch.export raises errors of any class
             raise InputError(f"the network {self.name!r} can't be exported ({reason(error)}); use engine='eager'") from error

@@ -32,7 +32,7 @@ class Eager(Engine):
 
     def write(self, converted: Network, path: Path) -> None:
         """Export the graph with torch.export to a file."""
-        torch.export.save(converted.exported(), path)
+        torch.export.save(converted.exported(length_one=True), path)
 
     def read(self, path: Path) -> nn.Module:
         """Read the graph, and remove its assertions about dtypes, because autocast changes dtypes in bf16."""
