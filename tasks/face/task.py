@@ -24,6 +24,7 @@ from zoo.task.contract import TASKS, Task
 from zoo.task.data import IndexData
 from zoo.task.head import Head, HeadSpec
 from zoo.task.metric import Metric, Scores
+from zoo.task.operating import Decisions
 from zoo.task.recipe import Recipe
 from zoo.task.scoring import AttackProtocol, Scoring
 from zoo.tasks.face.datasets import SCHEMES
@@ -34,6 +35,7 @@ from zoo.tasks.face.training.augment import Augment
 from zoo.tasks.face.training.recipe import RECIPES, FaceRecipe
 from zoo.tasks.face.training.sampling import TRIPLET_PICTURES, identity_batches
 from zoo.tasks.face.verification.metric import VerificationMetric
+from zoo.tasks.face.verification.operating import VERIFICATION
 from zoo.tasks.face.verification.pairs import PairedDataset, PairsMetric
 from zoo.tasks.face.verification.protocol import FaceScoring as ScoringOptions
 from zoo.tasks.face.verification.report import example_records, examples
@@ -204,6 +206,18 @@ class FaceScoring(Scoring):
         if isinstance(dataset, PairedDataset):
             return PairsMetric(dataset.classes, dataset.pairs, score)
         return VerificationMetric(dataset.classes, score, {record.key: record.target for record in dataset.records})
+
+    def decisions(
+        self, metric: Any, classes: tuple[str, ...], options: Mapping[str, Any], positive: str | None
+    ) -> Mapping[str, Decisions] | None:
+        """Return the decisions of verification and of identification."""
+        found: Mapping[str, Decisions] = metric.decisions()
+        return found
+
+    def operating_metadata(self, thresholds: Mapping[str, float], classes: tuple[str, ...]) -> dict[str, Any]:
+        """Return the thresholds by use, as distances; that of verification is also the model's threshold."""
+        own = {"threshold": thresholds[VERIFICATION]} if VERIFICATION in thresholds else {}
+        return {**super().operating_metadata(thresholds, classes), **own}
 
     def attack_protocol(self, dataset: Dataset, classes: tuple[str, ...], pairs: int, seed: int, **options: Any) -> AttackProtocol | None:
         """Return the protocol that attacks one image of each pair, where pairs are defined by the dataset or drawn from its identities."""

@@ -95,7 +95,9 @@ def _options(heads: Mapping[str, Task], tasks: Mapping[str, Task], options: Mapp
 
 
 def _metric_options(tasks: Mapping[str, Task], options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the scoring options of each head by head name. An option applies to all heads whose task has it."""
+    """Return the scoring options of each head by head name; empty without any. An option applies to all heads whose task has it."""
+    if not options:
+        return {}
     known = {name: {option.name for option in fields(task.scoring.options)} for name, task in tasks.items()}
     for option in options:
         if not any(option in names for names in known.values()):

@@ -14,7 +14,7 @@ from zoo.tasks.face.gallery.answers import Groups, Identification, group, tied
 from zoo.tasks.face.gallery.enrolment import Given, check_name, copies, embeddings_of, new_faces, strangers
 from zoo.tasks.face.gallery.errors import GalleryError, MissingGalleryError, QualityError, UnknownPersonError
 from zoo.tasks.face.gallery.location import open_store
-from zoo.tasks.face.gallery.store import Described, Embedder, EnrolledFace, NewFace, Person, check_threshold
+from zoo.tasks.face.gallery.store import Described, Embedder, EnrolledFace, NewFace, Person, check_threshold, identification_threshold
 from zoo.tasks.face.prediction.faces import Faces
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class Gallery:
         """
         self._store = open_store(place)
         self._embedder = None if model is None else Embedder.of(model)
+        self._identification = identification_threshold(model)
 
     @property
     def place(self) -> str:
@@ -143,8 +144,9 @@ class Gallery:
         Args:
             faces: results of `zoo.predict`, or embeddings [D] or [N, D].
             top: number of nearest people to return for each face.
-            threshold: largest distance at which two faces count as the same person; None for the gallery's threshold. If the distance
-                differs from the threshold by less than a tenth of it, the face is not named.
+            threshold: largest distance at which two faces count as the same person; None for the model's threshold of identification
+                (`zoo.tune`) if it has one, otherwise for the gallery's threshold. If the distance differs from the threshold by less than a
+                tenth of it, the face is not named.
 
         Returns:
             One identification per face, in the order of `faces`.
@@ -162,7 +164,8 @@ class Gallery:
             self._store.described()
             return []
         about, found = self._store.nearest(self._known_embedder(), queries, max(top, 2))  # at least two, to detect ties
-        limit = about.embedder.threshold if threshold is None else threshold
+        own = about.embedder.threshold if self._identification is None else self._identification
+        limit = own if threshold is None else threshold
         return [Identification(tuple(matches[:top]), limit, tied(matches)) for matches in found]
 
     def forget(self, name: str) -> int:

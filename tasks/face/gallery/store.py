@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.errors import InputError
+from zoo.task.operating import THRESHOLDS
 from zoo.tasks.face.embedding.distances import distance_of
 from zoo.tasks.face.embedding.options import DistanceName
 from zoo.tasks.face.gallery.errors import ModelMismatchError
@@ -67,6 +68,15 @@ class Embedder:
             raise InputError(f"a gallery needs a face model; {model.backbone_name} is a {model.task} model")
         distance, threshold = distance_of(model.metadata), model.metadata.get("threshold")
         return cls(embedding_fingerprint(model), model.backbone_name, distance, threshold)
+
+
+def identification_threshold(model: Model | Embedder | None) -> float | None:
+    """Return the threshold of identification that `zoo.tune` stored with a model; None if there is none."""
+    if model is None or isinstance(model, Embedder):
+        return None
+    found = (model.metadata.get(THRESHOLDS) or {}).get("identification")
+    check_threshold(found, f"model {model.backbone_name}, identification")
+    return None if found is None else float(found)
 
 
 def check_threshold(threshold: float | None, whose: str) -> None:

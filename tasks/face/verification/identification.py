@@ -60,15 +60,22 @@ def closed_set(rows: Floats, identities: Ints, score: Score = "cosine") -> Ident
     return Identified(ranks, identities[probes], len(people))
 
 
-def open_set(rows: Floats, identities: Ints, score: Score = "cosine") -> tuple[dict[str, float | None], dict[str, int]]:
-    """Return the false negative identification rate (FNIR) at fixed false positive identification rates (FPIR).
+@dataclass(frozen=True)
+class Probes:
+    """Probes of open-set identification, compared with a gallery of half of the people, who are enrolled with one image each."""
 
-    The definitions are those of ISO/IEC 19795-1 and NIST FRVT 1:N. Half of the people, drawn with a fixed seed, are enrolled with their
-    first image. FPIR is the fraction of the probes of people who are not enrolled whose best match is above the threshold. FNIR is the
-    fraction of the other images of enrolled people whose best match is the wrong person or is not above the threshold.
+    enrolled: int  # number of people in the gallery
+    mated: Ints  # [P] identity of each probe of an enrolled person
+    best: Floats  # [P] largest similarity of each of them to an enrolled image
+    right: NDArray[np.bool_]  # [P] whether the most similar image shows the right person
+    others: Ints  # [Q] identity of each probe of a person who is not enrolled
+    best_others: Floats  # [Q] largest similarity of each of them
 
-    Returns:
-        FNIR by score name, None if there are too few probes; and the numbers of enrolled people, of mated and of non-mated probes.
+
+def open_probes(rows: Floats, identities: Ints, score: Score = "cosine") -> Probes:
+    """Compare the probes of open-set identification. Half of the people, drawn with a fixed seed, are enrolled with their first image.
+
+    The similarities are empty if there is nothing to compare: no probe of either kind, or fewer than two enrolled people.
     """
     people = np.unique(identities)
     chosen = np.sort(np.random.default_rng(_SEED).permutation(people)[: len(people) // 2])
@@ -76,16 +83,34 @@ def open_set(rows: Floats, identities: Ints, score: Score = "cosine") -> tuple[d
     own = np.flatnonzero(inside)
     enrolled = own[np.unique(identities[own], return_index=True)[1]] if len(own) else own
     mated, others = np.setdiff1d(own, enrolled), np.flatnonzero(~inside)
-    counts = {"enrolled": len(enrolled), "mated_probes": len(mated), "non_mated_probes": len(others)}
     if not len(mated) or not len(others) or len(enrolled) < 2:
-        return dict.fromkeys(FALSE_POSITIVE_RATES), counts
+        nothing = np.empty(0)
+        return Probes(len(enrolled), identities[mated], nothing, np.empty(0, np.bool_), identities[others], nothing)
     best, right = _best(rows, mated, enrolled, identities, score)
-    strangers = np.sort(_best(rows, others, enrolled, identities, score)[0])[::-1]
+    strangers = _best(rows, others, enrolled, identities, score)[0]
+    return Probes(len(enrolled), identities[mated], best, right, identities[others], strangers)
+
+
+def open_set(rows: Floats, identities: Ints, score: Score = "cosine") -> tuple[dict[str, float | None], dict[str, int]]:
+    """Return the false negative identification rate (FNIR) at fixed false positive identification rates (FPIR).
+
+    The definitions are those of ISO/IEC 19795-1 and NIST FRVT 1:N. Half of the people are enrolled (see `open_probes`). FPIR is the
+    fraction of the probes of people who are not enrolled whose best match is above the threshold. FNIR is the fraction of the other images
+    of enrolled people whose best match is the wrong person or is not above the threshold.
+
+    Returns:
+        FNIR by score name, None if there are too few probes; and the numbers of enrolled people, of mated and of non-mated probes.
+    """
+    found = open_probes(rows, identities, score)
+    counts = {"enrolled": found.enrolled, "mated_probes": len(found.mated), "non_mated_probes": len(found.others)}
+    if not len(found.best):
+        return dict.fromkeys(FALSE_POSITIVE_RATES), counts
+    best, right, strangers = found.best, found.right, np.sort(found.best_others)[::-1]
     rates: dict[str, float | None] = {}
     for name, rate in FALSE_POSITIVE_RATES.items():
-        supported = len(others) >= _FALSE_POSITIVES / rate
+        supported = len(found.others) >= _FALSE_POSITIVES / rate
         # at most this fraction of the non-mated probes has a best match above the threshold
-        threshold = strangers[int(rate * len(others))]
+        threshold = strangers[int(rate * len(found.others))]
         rates[name] = float((~right | (best <= threshold)).mean()) if supported else None
     return rates, counts
 

@@ -12,10 +12,17 @@ from numpy.typing import NDArray
 from zoo.errors import Flaw, InputError
 from zoo.registry import natural_key
 from zoo.task.metric import MetricResult
+from zoo.task.operating import Decisions
 from zoo.tasks.face.embedding.distances import check_answer, check_length
 from zoo.tasks.face.verification import protocol
 from zoo.tasks.face.verification.bootstrap import Pairs, face_replicates
-from zoo.tasks.face.verification.identification import RANKS, Identified, closed_set, open_set
+from zoo.tasks.face.verification.identification import RANKS, Identified, closed_set, open_probes, open_set
+from zoo.tasks.face.verification.operating import (
+    IDENTIFICATION,
+    VERIFICATION,
+    identification_decisions,
+    verification_decisions,
+)
 from zoo.tasks.face.verification.protocol import Floats, Ints, Score
 from zoo.tasks.face.verification.report import face_curves, worst_pairs
 from zoo.tasks.face.verification.roc import roc_scores, unsupported
@@ -78,6 +85,16 @@ class VerificationMetric:
         units = replace(compared, first=identities[compared.first], second=identities[compared.second])
         identified, unknown = closed_set(rows, identities, self._score), open_set(rows, identities, self._score)
         return self._result(keys, folded, whole, compared, counts, units, people, replicates, identified, unknown)
+
+    def decisions(self) -> dict[str, Decisions]:
+        """Return the decisions of verification, about the pairs of the ROC, and of identification, about the probes of the open set."""
+        _, rows, identities, people = self._ordered()
+        compared, _ = _compared(rows, identities, self._score)
+        units = replace(compared, first=identities[compared.first], second=identities[compared.second])
+        return {
+            VERIFICATION: verification_decisions(units, people, self._score),
+            IDENTIFICATION: identification_decisions(open_probes(rows, identities, self._score), people, self._score),
+        }
 
     def _result(
         self,

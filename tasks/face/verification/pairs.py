@@ -12,11 +12,18 @@ from numpy.typing import NDArray
 
 from zoo.data.dataset import Dataset
 from zoo.task.metric import MetricResult
+from zoo.task.operating import Decisions
 from zoo.tasks.face.verification import protocol
 from zoo.tasks.face.verification.bootstrap import Pairs
-from zoo.tasks.face.verification.identification import closed_set
+from zoo.tasks.face.verification.identification import closed_set, open_probes
 from zoo.tasks.face.verification.metric import Folded, VerificationMetric
-from zoo.tasks.face.verification.protocol import Ints, Score
+from zoo.tasks.face.verification.operating import (
+    IDENTIFICATION,
+    VERIFICATION,
+    identification_decisions,
+    verification_decisions,
+)
+from zoo.tasks.face.verification.protocol import Floats, Ints, Score
 
 _UNKNOWN = ""  # stands for the name of a person whose identity is unknown
 
@@ -84,18 +91,35 @@ class PairsMetric(VerificationMetric):
     def compute(self, replicates: int = 0) -> MetricResult:
         """Compute all scores; None for those that the dataset doesn't support."""
         keys, rows, identities, people = self._ordered()
-        places, same, fold_of = placed(self._pairs, keys)
-        compared = Pairs(protocol.similarities(rows, places, self._score), same, places[:, 0], places[:, 1])
-        if any(name == _UNKNOWN for _, name, _ in self._found):
-            identified, unit_count = None, len(same)
-            units = replace(compared, first=np.arange(len(same)), second=np.arange(len(same)))
-        else:
-            identified, unit_count = closed_set(rows, identities, self._score), people
-            units = replace(compared, first=identities[places[:, 0]], second=identities[places[:, 1]])
+        compared, units, fold_of = self._compared(keys, rows, identities)
+        same = compared.genuine
+        known = self._known_people()
+        identified, unit_count = (closed_set(rows, identities, self._score), people) if known else (None, len(same))
         folded = _accuracy(units, fold_of)
         whole = _whole(folded[1].get("per_fold", []), self._pairs)
         counts = {"genuine": int(same.sum()), "impostor": int((~same).sum()), "missing": len(self._pairs) - len(same)}
         return self._result(keys, folded, whole, compared, counts, units, unit_count, replicates, identified)
+
+    def decisions(self) -> dict[str, Decisions]:
+        """Return the decisions about the pairs, and those of identification if all identities are known."""
+        keys, rows, identities, people = self._ordered()
+        _, units, _ = self._compared(keys, rows, identities)
+        known = self._known_people()
+        probes = open_probes(rows, identities, self._score) if known else None
+        return {
+            VERIFICATION: verification_decisions(units, people if known else len(units.genuine), self._score),
+            IDENTIFICATION: identification_decisions(probes, people, self._score),
+        }
+
+    def _known_people(self) -> bool:
+        return all(name != _UNKNOWN for _, name, _ in self._found)
+
+    def _compared(self, keys: Sequence[str], rows: Floats, identities: Ints) -> tuple[Pairs, Pairs, Ints]:
+        """Return the pairs as indices into `keys`, the same pairs as bootstrap units (people, or pairs if unknown), and their folds."""
+        places, same, fold_of = placed(self._pairs, keys)
+        compared = Pairs(protocol.similarities(rows, places, self._score), same, places[:, 0], places[:, 1])
+        first, second = (identities[places[:, side]] if self._known_people() else np.arange(len(same)) for side in (0, 1))
+        return compared, replace(compared, first=first, second=second), fold_of
 
 
 def _whole(per_fold: Sequence[Mapping[str, Any]], pairs: Sequence[Pair]) -> float | None:

@@ -11,6 +11,7 @@ from zoo.errors import InputError
 from zoo.models.model import Model
 from zoo.prediction.predict import predict
 from zoo.prediction.sources import Source
+from zoo.task.operating import OPERATING_POINT
 from zoo.tasks.face.embedding.distances import Answer, decide, distance_of, distances
 from zoo.tasks.face.prediction.faces import Faces
 
@@ -57,9 +58,12 @@ def _threshold(model: Model, given: float | None) -> tuple[float, str]:
     own = model.metadata.get("threshold")
     if own is None:
         raise InputError(
-            "the model has no threshold; pass a distance (--threshold), or train the model with --val. zoo eval --json reports a threshold "
-            "as details.threshold, which is a similarity: the cosine (its distance is 1 − cosine) or the negative Euclidean distance"
+            "the model has no threshold; pass a distance (--threshold), choose one with zoo tune, or train the model with --val. zoo eval "
+            "--json reports a threshold as details.threshold, which is a similarity: the cosine (its distance is 1 − cosine) or the "
+            "negative Euclidean distance"
         )
+    if OPERATING_POINT in model.metadata:
+        return float(own), f"the model (zoo tune, {model.metadata[OPERATING_POINT]['target']})"
     origin = "its validation data" if "training" in model.metadata else model.config.weights or model.backbone_name
     return float(own), f"the model ({origin})"
 

@@ -312,7 +312,8 @@ def test_the_worst_pictures_show_their_errors() -> None:
 
 
 def test_the_evaluator_is_an_option() -> None:
-    assert get_task("detection").parse_scoring({}) == {"evaluator": "faster", "max_dets": 100}
+    standard = {"evaluator": "faster", "max_dets": 100, "threshold": None, "thresholds": None}
+    assert get_task("detection").parse_scoring({}) == standard
     assert CocoMetric(("cat",), DetectionScoring("pycocotools")).compute().details["evaluator"] == "pycocotools"
     with pytest.raises(UnknownNameError, match=r"evaluator for detection: 'other'.* Known: faster, pycocotools"):
         get_task("detection").parse_scoring({"evaluator": "other"})

@@ -239,7 +239,7 @@ def test_two_photos(tmp_path: Path, model_folder: Path, capsys: pytest.CaptureFi
 def test_the_model_s_own_threshold() -> None:
     model = fresh(alignment="arcface")
     photo = bright_quarter(0)
-    with pytest.raises(InputError, match=r"the model has no threshold; pass a distance \(--threshold\), or train the model with --val"):
+    with pytest.raises(InputError, match=r"the model has no threshold; pass a distance \(--threshold\), choose one with zoo tune, or"):
         verify(model, photo, photo, detector=BrightFinder())
     model.metadata["threshold"] = 0.4
     found = verify(model, photo, photo, detector=BrightFinder())
