@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 import tyro
 
 from zoo.cli.context import class_list, progress_of, value_of
 from zoo.cli.flags import RunFlags, combine
 from zoo.cli.heads import head_settings, named_values
+from zoo.cli.parsing import parsed_lists
 from zoo.errors import InputError, UnknownNameError
 from zoo.task.flags import TaskFlags, flags_of
 from zoo.task.joint import find_joint_recipe, joint_settings
@@ -173,7 +174,7 @@ def _sorted(values: Sequence[str], tasks: Mapping[str, str]) -> tuple[dict[str, 
     known = {name: flags_of(task) for name, task in tasks.items()}
     options: dict[str, dict[str, Any]] = {name: {} for name in tasks}
     settings: dict[str, dict[str, Any]] = {name: {} for name in tasks}
-    for head, name, value in head_settings(values):
+    for head, name, value in _settings(values, tasks):
         if head is not None and head not in tasks:
             raise UnknownNameError("head in --set:", head, tasks)
         done, names = False, set[str]()
@@ -188,6 +189,17 @@ def _sorted(values: Sequence[str], tasks: Mapping[str, str]) -> tuple[dict[str, 
             flag = " It is a flag of the whole run: --" + name.replace("_", "-") + "." if name in _RUN else ""
             raise UnknownNameError("option or setting in --set:", name, names, flag.strip())
     return options, settings
+
+
+def _settings(values: Sequence[str], tasks: Mapping[str, str]) -> Iterator[tuple[str | None, str, Any]]:
+    """Yield the settings of `head_settings`. Texts for lists by name, such as attributes, are parsed as their flags are."""
+    kinds = [get_type_hints(flags_of(task).options) for task in tasks.values()]
+    lists = {name for kind in kinds for name, of in kind.items() if any(get_origin(each) is Mapping for each in get_args(of))}
+    for head, name, value in head_settings(values):
+        try:
+            yield head, name, parsed_lists(value) if name in lists and isinstance(value, str) else value
+        except ValueError as error:
+            raise InputError(f"--set {name}: {error}") from None
 
 
 def _model(
@@ -222,7 +234,7 @@ def _model(
     if saved is None:
         return build(
             asked.backbone, tasks, classes=classes, weights=asked.weights, passes=asked.passes, say=progress.say,
-            adapters={name: name in adapted for name in tasks}, **_by_option(flags.main.set, options),
+            adapters={name: name in adapted for name in tasks}, **_by_option(_settings(flags.main.set, tasks), options),
         ), opened  # fmt: skip
     changed = [f"{name}.{option}" for name in saved.config.heads for option in options[name]]
     if changed:
@@ -232,10 +244,10 @@ def _model(
     return saved, opened
 
 
-def _by_option(values: Sequence[str], options: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _by_option(settings: Iterable[tuple[str | None, str, Any]], options: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return build options as `zoo.build` takes them: a value for all heads, or a mapping from head name to value."""
     found: dict[str, Any] = {}
-    for head, name, value in head_settings(values):
+    for head, name, value in settings:
         if not any(name in own for own in options.values()):
             continue
         if head is None:

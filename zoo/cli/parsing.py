@@ -39,18 +39,20 @@ def _readable_flag(flag: tyro.constructors.StructFieldSpec) -> tyro.constructors
     return replace(flag, type=Annotated[(kind, shown, *extras)], helptext=lambda: _sentence(flag.helptext))  # type: ignore[arg-type]
 
 
+def parsed_lists(text: str) -> dict[str, list[str]]:
+    """Return the values by name in a text such as "colour=red,blue;damaged=no,yes". Raise a `ValueError` for other texts."""
+    pairs = [part.partition("=") for part in text.split(";") if part.strip()]
+    names = [name.strip() for name, _, _ in pairs]
+    if not pairs or not all(names) or not all(equals for _, equals, _ in pairs) or len(set(names)) < len(names):
+        raise ValueError(f"{text!r} isn't a list of unique names with their values; expected {_NAMED_VALUES}")
+    return {name: [value.strip() for value in values.split(",")] for name, (_, _, values) in zip(names, pairs, strict=True)}
+
+
 @_HELP.primitive_rule
 def _named_values(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec[Any] | None:
     """Return tyro's specification of a mapping from names to values, such as "colour=red,blue;damaged=no,yes"."""
     if get_origin(info.type) is not Mapping:
         return None
-
-    def parsed(words: list[str]) -> dict[str, list[str]]:
-        pairs = [part.partition("=") for part in words[0].split(";") if part.strip()]
-        names = [name.strip() for name, _, _ in pairs]
-        if not all(names) or not all(equals for _, equals, _ in pairs) or len(set(names)) < len(names):
-            raise ValueError(f"{words[0]!r} isn't a list of unique names with their values; expected {_NAMED_VALUES}")
-        return {name: [value.strip() for value in values.split(",")] for name, (_, _, values) in zip(names, pairs, strict=True)}
 
     def written(values: Mapping[str, Sequence[str]]) -> list[str]:
         return [";".join(f"{name}={','.join(each)}" for name, each in values.items())]
@@ -58,7 +60,7 @@ def _named_values(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructor
     return tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
         metavar=_NAMED_VALUES,
-        instance_from_str=parsed,
+        instance_from_str=lambda words: parsed_lists(words[0]),
         is_instance=lambda value: isinstance(value, Mapping),
         str_from_instance=written,
     )

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.pictures import write_class_folders
+from tests.unit.tasks.detection.attributes.squares import ATTRIBUTES, write_squares
 from zoo.cli.heads import head_settings, named_values
 from zoo.cli.main import main
 from zoo.errors import InputError
@@ -131,6 +132,20 @@ def test_the_comparison_with_heads_alone_is_printed(pictures: Path, tmp_path: Pa
 def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:
     assert message in refused(capsys, "train", *HEADS, *words, "--out", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_attributes_are_set_as_their_flag_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = f"coco:{write_squares(tmp_path / 'data')}"
+    words = ["train", "--backbone", "test_resnet", "--task", "p=detection", "--task", "one=classification", "--data", f"p={data}"]
+    words += ["--data", "one=demo:digits?limit=40", "--set", "p.image_size=64"]
+    found = ["--set", "p.attributes=colour=red,green,blue;marked=false,true", "--out", tmp_path / "run", *RUN]
+    printed(capsys, *words, *found)
+    assert load(tmp_path / "run").config.heads["p"].options["attributes"] == ATTRIBUTES
+    said = refused(capsys, *words, "--set", "p.attributes=colour", "--out", tmp_path / "other", *RUN)
+    assert "--set attributes: 'colour' isn't a list of unique names with their values; expected NAME=VALUE,VALUE;" in said
+    said = refused(capsys, *words, "--set", "p.attributes=colour=red,green", "--out", tmp_path / "other", *RUN)
+    assert "the attribute 'colour' is 'blue'; the model declares red, green" in said
+    assert not (tmp_path / "other").exists()
 
 
 def test_passes_that_can_not_be_shared(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
