@@ -11,9 +11,10 @@ import numpy as np
 from zoo.data.dataset import Dataset, Sample
 from zoo.data.formats import Scheme
 from zoo.data.writers import Writer
-from zoo.errors import InputError
+from zoo.errors import DataError, Fault, InputError
 from zoo.images.preprocess import ImageBatch, Preprocess
 from zoo.registry import Registry
+from zoo.system.wording import counted
 from zoo.task.data import IndexData
 from zoo.task.recipe import Recipe
 from zoo.tasks.classification.augment import Augment, mix, soften
@@ -35,16 +36,24 @@ class ClassificationData(IndexData):
 
     def relabel(self, dataset: Dataset, new_index: Sequence[int], classes: tuple[str, ...]) -> Dataset:
         """Return the data with class indices of the model."""
-        return super().relabel(self.checked(dataset, classes), new_index, classes)
+        return super().relabel(self.checked(dataset, dataset.classes), new_index, classes)
 
     def checked(self, dataset: Dataset, classes: tuple[str, ...]) -> Dataset:
-        """Return the dataset; raise an `InputError` if a target has several numbers, as those of multi-label classification."""
+        """Return the dataset; raise an `InputError` if a target isn't an index of a class, or has several numbers, as multi-label ones."""
         several = next((record for record in dataset.records if np.ndim(record.target) > 0), None)
         if several is not None:
             raise InputError(
                 f"data {dataset.name!r}: the target of {several.key} has several numbers, but the model predicts one class per image; "
                 "build it with multi_label=True (--multi-label), or use data with one class index per image"
             )
+        places = range(len(classes))
+        faults = [
+            Fault(record.key, f"its class is {record.target}; expected a whole number from 0 to {len(classes) - 1}", whole=True)
+            for record in dataset.records
+            if isinstance(record.target, int | np.integer) and record.target not in places
+        ]
+        if faults:
+            raise DataError(f"data {dataset.name!r}: {counted(len(faults), 'target')} without a class of the model:", faults)
         return dataset
 
     def augment(self, recipe: Any, preprocess: Preprocess, dataset: Dataset) -> Callable[[Sample], Sample]:

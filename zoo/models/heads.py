@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from torch import nn
 
@@ -101,7 +101,8 @@ def by_head(tasks: Mapping[str, Task], options: Mapping[str, Any]) -> dict[str, 
     A value that is a mapping from head names applies to these heads. Any other value applies to all heads whose task has the option.
 
     Raises:
-        UnknownNameError: no task, or not the task of the named head, has the option.
+        UnknownNameError: no task, or not the task of the named head, has the option; or the value is a mapping from an unknown head.
+        InputError: the value is an empty mapping.
     """
     known = {name: {option.name for option in fields(task.building.options)} for name, task in tasks.items()}
     found: dict[str, dict[str, Any]] = {name: {} for name in tasks}
@@ -111,11 +112,21 @@ def by_head(tasks: Mapping[str, Task], options: Mapping[str, Any]) -> dict[str, 
                 found[name][option] = own
             continue
         having = [name for name in tasks if option in known[name]]
+        if isinstance(value, Mapping) and having and not any(_takes_mapping(tasks[name], option) for name in having):
+            if not value:
+                raise InputError(f"{option} is an empty mapping; expected a value, or a mapping from head name to value")
+            raise UnknownNameError(f"head in {option}:", next(str(name) for name in value if name not in tasks), tasks)
         if not having and len(tasks) > 1:
             raise UnknownNameError(f"option of the heads {', '.join(tasks)}:", option, {*set().union(*known.values()), "freeze"})
         for name in having or tasks:  # the only task reports an unknown option
             found[name][option] = value
     return found
+
+
+def _takes_mapping(task: Task, option: str) -> bool:
+    """Return whether the value of an option is itself a mapping, as that of attributes."""
+    kind = get_type_hints(task.building.options)[option]
+    return any(get_origin(each) is Mapping for each in (kind, *get_args(kind)))
 
 
 def sharing(heads: Mapping[str, HeadConfig], options: Mapping[str, Any]) -> dict[str, HeadConfig]:

@@ -175,6 +175,8 @@ def test_options_of_one_head_and_of_all() -> None:
         ),
         ({"num_classes": 2}, "num_classes is 2; expected a mapping from head name"),
         ({"classes": {"parts": ["ear"]}}, r"unknown head in classes: 'parts'\. .*Known: classification, detection"),
+        ({"dropout": {"clasification": 0.1}}, r"unknown head in dropout: 'clasification'\. Nearest: classification"),
+        ({"score_threshold": {}}, "score_threshold is an empty mapping; expected a value, or a mapping"),
         ({"drop_out": 0.1}, r"unknown option of the heads classification, detection: 'drop_out'\. Nearest: dropout"),
         ({"nms_threshold": {"classification": 0.5}}, "unknown option of the task classification: 'nms_threshold'"),
     ],

@@ -223,3 +223,18 @@ def test_a_frozen_trunk_trains_on_cached_features(stripes: str, tmp_path: Path, 
     assert run.scores is not None
     assert run.scores["mAP"] is not None
     assert np.isfinite(run.history[-1]["loss"])
+
+
+@pytest.mark.parametrize("classes", [("x", "y"), ("y", "x", "z"), ()])
+def test_a_class_index_out_of_range_is_named_before_the_first_step(tmp_path: Path, classes: tuple[str, ...]) -> None:
+    images = [np.zeros((32, 32, 3), np.uint8)] * 3
+    data = Dataset(
+        "here",
+        tuple(Record(f"k{place}", image, target) for place, (image, target) in enumerate(zip(images, (0, 5, -1), strict=True))),
+        classes,
+    )
+    with pytest.raises(
+        InputError, match=r"data 'here': 2 targets without a class.*\n  k1: its class is 5; expected a whole number from 0 to"
+    ):
+        zoo.train(zoo.build("resnet20", classes=["x", "y", "z"]), data, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
