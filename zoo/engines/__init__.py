@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.fx.experimental import _config as fx_config
+from torch.fx.experimental import _config
 
 from zoo.engines.onnx_graph import Part
 from zoo.errors import InputError
@@ -24,6 +24,7 @@ from zoo.system.logs import errors_alone
 from zoo.system.precision import EnginePrecision
 from zoo.system.wording import reason
 
+_fx_config: Any = _config  # torch adds `patch` at import
 Tensors = tuple[Tensor, ...]
 Runner = Callable[..., Tensors]
 
@@ -58,7 +59,7 @@ class Network:
         free = tuple(dict.fromkeys(axes, torch.export.Dim.DYNAMIC) for axes in self.free)
         try:
             quiet = errors_alone("torch.fx.experimental.symbolic_shapes")  # it logs inequalities that it can't reduce
-            with torch.no_grad(), quiet, fx_config.patch(backed_size_oblivious=length_one):
+            with torch.no_grad(), quiet, _fx_config.patch(backed_size_oblivious=length_one):
                 return torch.export.export(module, self.example, dynamic_shapes=free)
         except Exception as error:  # torch.export raises errors of any class
             raise InputError(f"the network {self.name!r} can't be exported ({reason(error)}); use engine='eager'") from error
