@@ -118,10 +118,10 @@ def tune(
 
     Example:
         >>> import zoo
-        >>> model = zoo.build("resnet20", classes=["A", "B"], multi_label=True)
-        >>> data = [zoo.data.dataset.Sample(zoo.read_image(b"..."), [1, 0], "a")]  # doctest: +SKIP
-        >>> zoo.tune(model, data, "recall=0.9").classes["A"].threshold  # doctest: +SKIP
-        0.41
+        >>> model = zoo.build("resnet20", classes=["0", "1"])
+        >>> point = zoo.tune(model, "demo:digits?split=test&classes=0,1&limit=20", "recall=0.9", replicates=0)
+        >>> point.classes["1"].recall >= 0.9, model.metadata["thresholds"] == {"1": point.classes["1"].threshold}
+        (True, True)
     """
     Target.parse(target)  # report an invalid target before the model is loaded
     built = model if isinstance(model, Model) else load(model)
