@@ -99,7 +99,7 @@ def scored(
     found = errors(columns, matches)
     result = MetricResult(
         evaluation.scores(),
-        evaluation.per_class(columns.classes),
+        {name: {**values, **_decided(rates.get(name))} for name, values in evaluation.per_class(columns.classes).items()},
         _details(columns, scoring, found, replicates) | point,
         joined([weighted_scores(columns, matches, counts, scoring.max_dets) for counts in _drawn(columns, replicates)]),
         worst_pictures(columns, found),
@@ -118,8 +118,13 @@ def scored(
     )
 
 
+def _decided(rates: Rates | None) -> dict[str, float | None]:
+    """Return precision, recall and F1 of a class at its threshold; empty without a threshold."""
+    return {} if rates is None else {"precision": rates.precision, "recall": rates.recall, "f1": rates.f1}
+
+
 def _rates(rates: Rates, threshold: float) -> dict[str, float | int | None]:
-    return {"threshold": threshold, "precision": rates.precision, "recall": rates.recall, "f1": rates.f1, "n": rates.positives}
+    return {"threshold": threshold, **_decided(rates), "n": rates.positives}
 
 
 def _details(columns: Columns, scoring: DetectionScoring, found: Errors, replicates: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import torch
 
 import zoo
 from tests.pictures import picture, write_picture
+from tests.unit.tasks.detection.coco_form import columns_of_coco
 from zoo.cli.main import main
 from zoo.errors import InputError
 from zoo.evaluation.operating import ClassPoint, Target, choose
@@ -19,7 +20,9 @@ from zoo.models.model import Model
 from zoo.prediction.predict import _HINTED
 from zoo.report.charts import chart
 from zoo.system.progress import Progress
+from zoo.tasks.detection.metric.evaluators import evaluate
 from zoo.tasks.detection.metric.metric import CocoMetric
+from zoo.tasks.detection.metric.operating import decisions_of
 from zoo.tasks.detection.options import DetectionScoring
 
 SMALL: dict[str, Any] = {"image_size": 48, "fpn_channels": 16, "representation_size": 16, "proposals": 40, "max_detections": 12}
@@ -58,12 +61,33 @@ def test_detections_are_decided_as_for_ap50() -> None:
     assert (point.precision, point.recall) == (0.5, 2 / 3)
 
 
+def test_decisions_give_the_precision_recall_curves_of_pycocotools(shared_data: Path) -> None:
+    """COCO's official example: 1 % steps of recall of 80 classes at an IoU of 0.5, whose precision is that of the best threshold."""
+    folder = shared_data / "coco-oracle"
+    truth = json.loads((folder / "instances_val2014_100.json").read_text())
+    found = json.loads((folder / "instances_val2014_fakebbox100_results.json").read_text())
+    columns = columns_of_coco(truth, found)
+    wanted = evaluate(columns, "pycocotools", 100).precision[0, :, :, 0, -1]
+    compared = 0
+    for index, each in enumerate(decisions_of(columns, 0.05).values()):
+        if not each.positives:
+            assert (wanted[:, index] == -1).all()
+            continue
+        for step in (1, 25, 50, 75, 100):
+            point = choose(each, Target("recall", step / 100), 0)
+            precision = point.precision if isinstance(point, ClassPoint) else 0
+            assert precision == pytest.approx(wanted[step, index], abs=1e-9)
+            compared += 1
+    assert compared > 300
+
+
 def test_a_report_shows_the_operating_point_and_ap_ignores_it() -> None:
     result = hand().compute()
     assert result.details["operating_point"] == {
         "cat": {"threshold": 0.65, "precision": 1 / 3, "recall": 1 / 3, "f1": 1 / 3, "n": 3},
         "dog": {"threshold": 0.5, "precision": None, "recall": 0.0, "f1": 0.0, "n": 1},
     }
+    assert [result.per_class["cat"][name] for name in ("precision", "recall", "f1")] == [1 / 3] * 3
     assert result.tables[0].title == "Operating point"
     (per_class,) = [curve for curve in result.curves if curve.marks]
     assert per_class.marks == {"cat": (1 / 3, 1 / 3, "threshold 0.65, precision 0.333, recall 0.333")}
