@@ -234,11 +234,13 @@ def _filter(graph: OnnxGraph, size: str, target: str, cubic: bool) -> str:
 
 
 def _cropped(graph: OnnxGraph, preprocess: Preprocess, pixels: str, sizes: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the centre of images, as torchvision's `center_crop` chooses it."""
-    starts = []
-    for size, side in zip(sizes, preprocess.size_hw, strict=True):
-        rest = graph("Cast", graph("Sub", size, np.array([side])), to=11)
-        starts.append(graph("Cast", graph("Round", graph("Div", rest, np.array([2.0]))), to=7))
-    start = graph("Concat", *starts, axis=0)
-    end = graph("Add", start, np.array(preprocess.size_hw))
-    return graph("Slice", pixels, start, end, np.array([2, 3])), [graph("Identity", np.array([side])) for side in preprocess.size_hw]
+    """Return the centre of images, as torchvision's `center_crop` chooses it; smaller images are padded with 0."""
+    sides, size = np.array(preprocess.size_hw), graph("Concat", *sizes, axis=0)
+    lacking = graph("Max", graph("Sub", sides, size), np.int64(0))
+    before = graph("Div", lacking, np.int64(2))
+    pads = graph("Concat", before, graph("Sub", lacking, before), axis=0)
+    pixels = graph("Pad", pixels, pads, np.float32(0), np.array([2, 3]))
+    spare = graph("Cast", graph("Sub", graph("Add", size, lacking), sides), to=11)
+    start = graph("Cast", graph("Round", graph("Div", spare, np.array([2.0]))), to=7)
+    cropped = graph("Slice", pixels, start, graph("Add", start, sides), np.array([2, 3]))
+    return cropped, [graph("Identity", np.array([side])) for side in preprocess.size_hw]

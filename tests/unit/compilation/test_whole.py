@@ -1,0 +1,194 @@
+"""Exports with one graph: equal to eager for any size, number and type of images, and runnable without the zoo and torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import zoo
+from tests.engines import KEEPING, small_joint, small_model
+from zoo.compilation.compile import FORMATS
+from zoo.compilation.whole import InputType, prepare
+from zoo.engines import ENGINES
+from zoo.errors import InputError
+from zoo.images.preprocess import Preprocess
+from zoo.models.compiled import Compiled
+from zoo.models.model import Model
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+FORMAT = {engine: name for name, engine in FORMATS.items()}
+SIZES = [(1, 64, 80), (2, 63, 75), (4, 33, 96), (3, 96, 40), (1, 32, 32)]
+
+
+def images(count: int, height: int, width: int, seed: int = 0) -> Tensor:
+    """Return smooth images, uint8 [B, 3, H, W]."""
+    noise = torch.rand(count, 3, height + 4, width + 4, generator=torch.Generator().manual_seed(seed))
+    return (torch.nn.functional.avg_pool2d(noise, 5, 1) * 2 - 0.5).clamp(0, 1).mul(255).to(torch.uint8)
+
+
+def confident(**options: Any) -> Model:
+    """Return a detector whose scores and boxes differ from each other as a trained one's do."""
+    torch.manual_seed(0)
+    model = zoo.build(
+        "resnet8", "detection", classes=["a", "b", "c"], image_size=64, max_image_size=96, fpn_channels=16, proposals=60, **options
+    )
+    with torch.no_grad():
+        for name, parameter in model.head.named_parameters():
+            if "cls" in name or "attribute" in name:
+                parameter.normal_(0, 0.3)
+            if "bbox" in name:
+                parameter.normal_(0, 0.05)
+    return model.eval()
+
+
+def exported(model: Model, engine: str, folder: Path, **options: Any) -> Compiled:
+    zoo.export(model, folder, FORMAT[engine], precision="fp32", **options)
+    loaded = zoo.load(folder)
+    assert isinstance(loaded, Compiled)
+    return loaded
+
+
+def check(wanted: list[dict[str, Any]], found: list[dict[str, Any]]) -> None:
+    for one, other in zip(wanted, found, strict=True):
+        assert torch.equal(one["labels"], other["labels"])
+        torch.testing.assert_close(other["boxes"], one["boxes"], atol=0.05, rtol=0)
+        torch.testing.assert_close(other["scores"], one["scores"], atol=1e-4, rtol=0)
+        for name, values in one.get("attributes", {}).items():
+            torch.testing.assert_close(other["attributes"][name], values, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("engine", KEEPING)
+def test_a_detector_answers_as_in_eager(engine: str, tmp_path: Path) -> None:
+    model = confident(attributes={"hue": ["red", "blue"]})
+    loaded, boxes = exported(model, engine, tmp_path / "out"), 0
+    for count, *size in SIZES:
+        pixels = [*images(count, *size)]
+        with torch.inference_mode():
+            wanted = model(pixels)
+            check(wanted, loaded(pixels))
+        boxes += sum(len(each["boxes"]) for each in wanted)
+    assert boxes > 100
+    mixed = [images(1, *size, seed=place)[0] for place, (_, *size) in enumerate(SIZES)]
+    with torch.inference_mode():
+        check(model(mixed), loaded(mixed))
+
+
+@pytest.mark.parametrize("engine", KEEPING)
+def test_images_without_detections_have_a_count_of_nought(engine: str, tmp_path: Path) -> None:
+    loaded = exported(confident(score_threshold=0.999), engine, tmp_path / "out")
+    (answer,) = loaded([images(1, 64, 64)[0]])
+    assert {name: tuple(value.shape) for name, value in answer.items()} == {"boxes": (0, 4), "scores": (0,), "labels": (0,)}
+
+
+@pytest.mark.parametrize("engine", KEEPING)
+@pytest.mark.parametrize("task", ["classification", "face", "detection"])
+def test_a_graph_that_scales_images_takes_them_as_they_are(engine: str, task: str, tmp_path: Path) -> None:
+    model = confident() if task == "detection" else small_model(task)
+    loaded = exported(model, engine, tmp_path / "out", resize=True)
+    preprocess = json.loads((tmp_path / "out" / "model.json").read_text())["preprocess"]
+    assert preprocess["policy"] == "given"
+    for size in ((150, 111), (40, 200), (64, 64)):
+        pixels = [*images(2, *size)]
+        with torch.inference_mode():
+            wanted, found = model(pixels), loaded(pixels)
+        if task == "detection":
+            check(wanted, found)
+        else:  # torch scales bytes with weights of 16 bits, the graph with floats
+            torch.testing.assert_close(found, wanted, atol=0.02 * float(wanted.abs().max()), rtol=0)
+
+
+@pytest.mark.parametrize("policy", ["crop", "squash", "fit"])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("antialias", [False, True])
+@pytest.mark.parametrize("input_type", ["float32", "uint8"])
+def test_images_are_scaled_as_by_preprocessing(policy: Any, interpolation: Any, antialias: bool, input_type: InputType) -> None:
+    pytest.importorskip("onnxruntime")
+    preprocess = Preprocess(policy, (48, 64), 0.9, interpolation, antialias)
+    engine = ENGINES["onnxruntime"]()
+    run = engine.start(engine.from_onnx(prepare(preprocess, input_type, resize=True)), "fp32", 1)
+    for size in ((50, 70), (97, 60), (20, 31), (300, 200)):
+        pixels = images(2, *size)
+        if input_type == "float32":
+            pixels = pixels.float() / 255
+        batch = preprocess.batch([*pixels])
+        found, padded, frame = run(pixels)
+        wanted = batch.pixels.float() / (255 if batch.pixels.dtype == torch.uint8 else 1)
+        assert padded.tolist() == [*wanted.shape[2:]]
+        height, width = batch.sizes_hw[0]
+        scaled = preprocess.policy != "crop"
+        assert frame[:2].tolist() == [height, width]
+        assert not scaled or frame[2:].tolist() == pytest.approx([size[0] / height, size[1] / width])
+        levels = 1.01 if input_type == "uint8" and policy != "fit" else 0.01  # bytes are rounded once more
+        torch.testing.assert_close(found, wanted, atol=levels / 255, rtol=0)
+
+
+@pytest.mark.parametrize("engine", KEEPING)
+def test_heads_that_share_a_pass_are_one_graph(engine: str, tmp_path: Path) -> None:
+    model = small_joint("species", "parts").eval()
+    loaded = exported(model, engine, tmp_path / "out")
+    content = json.loads((tmp_path / "out" / "model.json").read_text())["compiled"]
+    assert [each["name"] for each in content["networks"]] == ["pictures"]
+    assert content["whole"]["outputs"] == {
+        "pictures": [["species.logits"], [f"parts.{name}" for name in ("boxes", "scores", "labels", "counts")]]
+    }
+    pixels = [images(1, 60, 90)[0], images(1, 100, 50)[0]]
+    with torch.inference_mode():
+        wanted, found = model(pixels), loaded(pixels)
+        torch.testing.assert_close(found["species"], wanted["species"], atol=1e-4, rtol=0)
+        check(wanted["parts"], found["parts"])
+        check(wanted["parts"], loaded.view("parts")(pixels))
+        assert [*loaded(pixels, tasks=["species"])] == ["species"]
+
+
+@pytest.mark.parametrize("engine", KEEPING)
+def test_heads_of_two_passes_are_two_graphs(engine: str, tmp_path: Path) -> None:
+    model = small_joint("parts", "who").eval()
+    loaded = exported(model, engine, tmp_path / "out")
+    suffix = ENGINES[engine].suffix
+    assert {f"model{suffix}", f"model-2{suffix}", "infer.py"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    pixels = [images(1, 60, 90)[0]]
+    with torch.inference_mode():
+        wanted, found = model(pixels), loaded(pixels)
+    torch.testing.assert_close(found["who"], wanted["who"], atol=1e-4, rtol=0)
+    check(wanted["parts"], found["parts"])
+
+
+@pytest.mark.parametrize("engine", KEEPING)
+@pytest.mark.parametrize("resize", [False, True])
+def test_the_script_needs_neither_the_zoo_nor_torch(engine: str, resize: bool, tmp_path: Path) -> None:
+    model = confident()
+    exported(model, engine, tmp_path / "out", resize=resize)
+    picture = images(1, 64, 80)[0]
+    np.save(tmp_path / "picture.npy", picture.permute(1, 2, 0).numpy())
+    code = (
+        "import runpy, sys\n"
+        "sys.modules.update(dict.fromkeys(('zoo', 'torch', 'torchvision')))\n"  # importing them fails
+        f"sys.argv = ['infer.py', {str(tmp_path / 'picture.npy')!r}]\n"
+        f"runpy.run_path({str(tmp_path / 'out' / 'infer.py')!r}, run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = eval(done.stdout.split(" ", 1)[1])
+    with torch.inference_mode():
+        (wanted,) = model([picture])
+    count = found["counts"]
+    assert count == len(wanted["scores"])
+    np.testing.assert_allclose(found["boxes"][:count], wanted["boxes"].numpy(), atol=0.05)
+    np.testing.assert_allclose(found["scores"][:count], wanted["scores"].numpy(), atol=1e-4)
+    assert found["labels"][:count] == wanted["labels"].tolist()
+
+
+def test_the_format_torch_has_no_such_graph(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the format torch takes neither resize"):
+        zoo.export(small_model("classification"), tmp_path / "out", "torch", resize=True)
+    with pytest.raises(InputError, match="input_type is 'float16'; expected float32 or uint8"):
+        zoo.export(small_model("classification"), tmp_path / "out", "onnx", input_type="float16")  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
