@@ -11,6 +11,7 @@ An image in which no face was detected has an explicit entry: its key in the arr
 from __future__ import annotations
 
 import json
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +36,10 @@ _Entries = Iterator[tuple[str, str, Embedding | None]]  # location, key, embeddi
 
 _NOT_FOUND = np.empty(0, np.float32)
 # exceptions that NumPy and zipfile raise for files that are damaged, encrypted or of another format
-_UNREADABLE = (ValueError, KeyError, EOFError, MemoryError, RuntimeError, OverflowError, SyntaxError, zipfile.BadZipFile, zlib.error)
+_UNREADABLE = (
+    *(ValueError, KeyError, EOFError, MemoryError, RuntimeError, OverflowError, SyntaxError),
+    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),  # the last of array headers, which NumPy repairs as Python source
+)
 
 
 def read(path: Path, keys: Sequence[str]) -> dict[str, Embedding | None]:

@@ -6,6 +6,7 @@ import contextlib
 import importlib.machinery
 import importlib.util
 import math
+import os
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -149,7 +150,9 @@ def test_a_file_that_ends_too_early(length: int, tmp_path: Path) -> None:
         read_state(saved(tmp_path, WHOLE[:length]))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=int(os.environ.get("ZOO_MUTATIONS", "300")), deadline=None
+)
 @given(places=st.lists(st.tuples(st.integers(0, len(WHOLE) - 1), st.integers(0, 255)), min_size=1, max_size=5))
 def test_mutated_bytes_raise_nothing_else(tmp_path: Path, places: list[tuple[int, int]]) -> None:
     content = bytearray(WHOLE)

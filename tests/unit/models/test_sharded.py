@@ -128,3 +128,15 @@ def test_other_architectures_of_torchvision_are_named(tmp_path: Path, name: str,
     torch.save({"model": {key: torch.zeros(1) for key in keys}}, tmp_path / "w.pth")
     with pytest.raises(WeightsError, match=rf"The file contains {what} \(model\."):
         build("resnet50", weights=tmp_path / "w.pth")
+
+
+def test_a_damaged_archive_is_an_error_of_the_weights(tmp_path: Path) -> None:
+    torch.save({"conv1.weight": torch.ones(2, 3)}, tmp_path / "w.pth")
+    data = bytearray((tmp_path / "w.pth").read_bytes())
+    end = data.rfind(b"PK\x06\x07")  # the locator of the zip64 end record
+    assert end > 0
+    data[0], data[end + 16] = 134, 9  # its number of disks
+    for name in ("w.pth", "w.safetensors"):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(WeightsError, match=r"the file (can't be read|is not a readable)"):
+            read_state(tmp_path / name)

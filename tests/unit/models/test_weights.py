@@ -196,7 +196,9 @@ def test_truncated_files(tmp_path: Path, donor: Model, suffix: str, keep: float)
 _PLACES = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=8)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=int(os.environ.get("ZOO_MUTATIONS", "150")), deadline=None
+)
 @given(
     suffix=st.sampled_from([".safetensors", ".pth", ".old.pth"]),
     places=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=8),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from zoo.errors import WeightsError
 from zoo.models.weights import dlib_file, shards
-from zoo.models.weights.pickles import read_pickle
+from zoo.models.weights.pickles import is_archive, read_pickle
 from zoo.system.wording import look_at
 
 _PICKLES = {".pth", ".pt", ".th", ".bin", ".ckpt", ".tar"}
@@ -48,7 +47,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         try:
             return dict(load_file(path))
         except (SafetensorError, OSError) as error:
-            hint = "; it was written by torch.save, so give it the suffix .pth" if zipfile.is_zipfile(path) else ""
+            hint = "; it was written by torch.save, so give it the suffix .pth" if is_archive(path) else ""
             raise WeightsError(f"weights {path}: the file is not a readable safetensors file ({error}){hint}") from error
     if suffix == dlib_file.SUFFIX:
         return dlib_file.read_dlib(path)

@@ -147,18 +147,23 @@ def _other_kind(path: Path) -> str:
     if start[8:10] == b'{"' and int.from_bytes(start[:8], "little") < path.stat().st_size:
         return "in the format safetensors, so give it the suffix .safetensors"
     archive = next((name for name, sign, place in _ARCHIVES if start.startswith(sign, place)), "")
-    if zipfile.is_zipfile(path) and not _holds(path, "/data.pkl"):
+    if _holds(path, "/data.pkl") is False:
         archive = "zip"
     if archive:
         return f"a {archive} archive; unpack it, and pass the weights file in it"
     return describe(start) if start.lstrip().startswith((b"<", b"version https://git-lfs")) else ""
 
 
-def _holds(path: Path, end: str) -> bool:
-    """Return whether a zip archive contains a file whose path ends so."""
+def is_archive(path: Path) -> bool:
+    """Return whether a file is an intact zip archive, as torch.save writes them."""
+    return _holds(path, "") is not None
+
+
+def _holds(path: Path, end: str) -> bool | None:
+    """Return whether a zip archive contains a file whose path ends so; None for a file that isn't an intact archive."""
     with contextlib.suppress(Exception), zipfile.ZipFile(path) as parts:  # for damaged files, zipfile raises errors of any class
         return any(name.endswith(end) for name in parts.namelist())
-    return False
+    return None
 
 
 def _tensors(content: Any, prefix: str, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
@@ -180,7 +185,7 @@ def _foreign_objects(path: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     with contextlib.suppress(Exception):  # damage, after which nothing more can be listed
         allowed = {*_ALLOWED, *torch._weights_only_unpickler._get_allowed_globals()}
-        if zipfile.is_zipfile(path):
+        if is_archive(path):
             with zipfile.ZipFile(path) as parts:
                 streams = [parts.open(name) for name in parts.namelist() if name.endswith("/data.pkl")]
                 contents = [stream.read(_SCANNED) for stream in streams]
