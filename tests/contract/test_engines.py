@@ -214,6 +214,22 @@ def test_every_number_of_eight_bits_resembles_that_of_eager(engine: str, task: s
         assert likeness(model.head.tensors(model.levels(pixels)), fast.tensors(pixels)) > 0.9
 
 
+@pytest.mark.parametrize("engine", KEEPING[:1])
+def test_heads_of_eight_bits_that_share_a_pass_resemble_those_of_eager(engine: str, tmp_path: Path) -> None:
+    model = small_joint("species", "parts")
+    for place, sample in enumerate(pictures(3)):
+        write_picture(tmp_path / "pictures" / f"{place}.png", sample)
+    fast = zoo.compile(model, engine=engine, precision="int8", data={"parts": tmp_path / "pictures"})
+    assert {name: each.pictures for name, each in fast.making.agreement.items()} == {"species": 3, "parts": 3}
+    pixels = as_float(model.passes()[0].preprocess.batch(pictures(3)).pixels)
+    again = zoo.load(zoo.save(fast, tmp_path / "saved"))
+    for name in model.config.heads:
+        view, seen = model.view(name), fast.view(name).tensors(pixels)
+        with torch.no_grad():
+            assert likeness(view.head.tensors(view.levels(pixels)), seen) > 0.9
+        assert all(map(torch.equal, again.view(name).tensors(pixels), seen))
+
+
 @pytest.mark.parametrize("engine", KEEPING)
 def test_what_a_judge_of_a_detector_sees_resembles_eager(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZOO_CACHE", str(tmp_path))
