@@ -223,11 +223,12 @@ def test_heads_of_eight_bits_that_share_a_pass_resemble_those_of_eager(engine: s
     assert {name: each.pictures for name, each in fast.making.agreement.items()} == {"species": 3, "parts": 3}
     pixels = as_float(model.passes()[0].preprocess.batch(pictures(3)).pixels)
     again = zoo.load(zoo.save(fast, tmp_path / "saved"))
+    assert isinstance(again, Compiled)
     for name in model.config.heads:
-        view, seen = model.view(name), fast.view(name).tensors(pixels)
+        view, (seen, read) = model.view(name), (each.view(name).tensors(pixels) for each in (fast, again))
         with torch.no_grad():
             assert likeness(view.head.tensors(view.levels(pixels)), seen) > 0.9
-        assert all(map(torch.equal, again.view(name).tensors(pixels), seen))
+        assert all(map(torch.equal, read, seen))
 
 
 @pytest.mark.parametrize("engine", KEEPING)

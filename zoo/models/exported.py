@@ -94,7 +94,8 @@ def load_compiled(folder: Path, config: ModelConfig, metadata: Mapping[str, Any]
             fingerprints = _fingerprints(given)
         networks = [_network(each) for each in compiled["networks"]]
         for name, way in first_networks(config).items():
-            _check_pass(name, [each for each in networks if each["name"] == name], way.heads if joint else ())
+            by_position = joint and compiled.get("whole") is None  # the outputs of a whole graph have the names of the heads
+            _check_pass(name, [each for each in networks if each["name"] == name], way.heads if by_position else ())
         files = dict(compiled.get("files", {}))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{folder / 'model.json'}: the entry 'compiled' is invalid ({reason(error)}); export the model again") from error

@@ -16,6 +16,7 @@ from tests.pictures import COLOURS, picture, write_picture
 from tests.unit.joint import KINDS, PARTS, joint_model
 from zoo.cli.heads import head_values
 from zoo.cli.main import main
+from zoo.engines import ENGINES
 from zoo.models.compiled import Compiled
 
 __all__ = ["fake"]
@@ -149,17 +150,34 @@ def test_calibration_images_of_each_head(
 
     for name in ("compile", "export"):
         monkeypatch.setattr(zoo.compilation.compile, name, kept(getattr(zoo.compilation.compile, name)))
-    monkeypatch.setitem(zoo.compilation.compile.FORMATS, "openvino", "fake")
+    monkeypatch.setitem(zoo.compilation.compile.FORMATS, "torch", "fake")  # one graph per network, which the engine can write
     for name in ("a", "b"):
         write_picture(tmp_path / "pictures" / f"{name}.png", picture(COLOURS["red"]))
     words = {
         "eval": [*DATA[:2], "--engine", "fake", "--replicates", "0"],
         "predict": [str(tmp_path / "pictures"), "--engine", "fake"],
-        "export": ["--out", str(tmp_path / "exported")],
+        "export": ["--out", str(tmp_path / "exported"), "--format", "torch"],
     }[command]
     words += [word for value in values for word in ("--calibration", value.format(pictures=tmp_path / "pictures"))]
     assert main([command, str(folder / "joint"), *words, "--precision", "int8", "--quiet"]) == 0
     assert {name: (each.pictures, each.score) for name, each in made[0].making.agreement.items()} == images
+
+
+@pytest.mark.skipif(ENGINES["onnxruntime"].missing() is not None, reason="needs the extra [onnx]")
+def test_an_exported_model_is_evaluated_and_predicts_like_the_original(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--out", str(tmp_path / "onnx"), "--precision", "fp32", "--calibration", f"kinds,parts={tmp_path}", "--quiet"]
+    write_picture(tmp_path / "a.png", picture(COLOURS["red"], size_hw=(48, 70)))
+    assert main(["export", str(folder / "joint"), "--format", "onnx", *words]) == 0
+    capsys.readouterr()
+    wanted, found = (output(capsys, "eval", model, *DATA, "--replicates", 0) for model in (folder / "joint", tmp_path / "onnx"))
+    assert {name: each["scores"]["top1" if name == "kinds" else "AP"] for name, each in found.items()} == {
+        name: pytest.approx(each["scores"]["top1" if name == "kinds" else "AP"], abs=1e-3) for name, each in wanted.items()
+    }
+    one, other = (output(capsys, "predict", model, tmp_path / "a.png")["predictions"][0] for model in (folder / "joint", tmp_path / "onnx"))
+    assert one["kinds"]["label"] == other["kinds"]["label"]
+    assert one["parts"].keys() == other["parts"].keys()
 
 
 def test_predict_has_one_line_per_picture(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
