@@ -55,9 +55,9 @@ def test_an_exported_graph_is_run_by_onnx_runtime_alone(
     import onnxruntime
 
     said = _printed(["export", *model_flags, "--format", "onnx", "--out", str(tmp_path / "out")], capsys)
-    assert said["files"] == ["labels.txt", "model.json", "pictures.onnx"]
-    onnx.checker.check_model(tmp_path / "out" / "pictures.onnx", full_check=True)
-    session = onnxruntime.InferenceSession(tmp_path / "out" / "pictures.onnx")
+    assert said["files"] == ["infer.py", "labels.txt", "model.json", "model.onnx"]
+    onnx.checker.check_model(tmp_path / "out" / "model.onnx", full_check=True)
+    session = onnxruntime.InferenceSession(tmp_path / "out" / "model.onnx")
     model = zoo.build("resnet20", weights=model_flags[-1])
     for count in (1, 7):
         pixels = np.random.default_rng(count).random((count, 3, 32, 32), dtype=np.float32)

@@ -57,12 +57,17 @@ def exported(model: Model, engine: str, folder: Path, **options: Any) -> Compile
 
 
 def check(wanted: list[dict[str, Any]], found: list[dict[str, Any]]) -> None:
+    """Check that every detection has an equal one, up to rounding. Those of nearly equal scores may be in another order."""
     for one, other in zip(wanted, found, strict=True):
-        assert torch.equal(one["labels"], other["labels"])
-        torch.testing.assert_close(other["boxes"], one["boxes"], atol=0.05, rtol=0)
-        torch.testing.assert_close(other["scores"], one["scores"], atol=1e-4, rtol=0)
-        for name, values in one.get("attributes", {}).items():
-            torch.testing.assert_close(other["attributes"][name], values, atol=1e-4, rtol=0)
+        assert len(one["scores"]) == len(other["scores"])
+        free = torch.ones(len(other["scores"]), dtype=torch.bool)
+        for place, score in enumerate(one["scores"]):
+            same = free & (other["labels"] == one["labels"][place]) & ((other["scores"] - score).abs() < 1e-4)
+            same &= (other["boxes"] - one["boxes"][place]).abs().amax(1) < 0.05
+            for name, values in one.get("attributes", {}).items():
+                same &= (other["attributes"][name] - values[place]).abs().amax(1) < 1e-4
+            assert same.any(), (place, one["boxes"][place], score)
+            free[int(same.int().argmax())] = False
 
 
 @pytest.mark.parametrize("engine", KEEPING)
@@ -77,8 +82,8 @@ def test_a_detector_answers_as_in_eager(engine: str, tmp_path: Path) -> None:
         boxes += sum(len(each["boxes"]) for each in wanted)
     assert boxes > 100
     mixed = [images(1, *size, seed=place)[0] for place, (_, *size) in enumerate(SIZES)]
-    with torch.inference_mode():
-        check(model(mixed), loaded(mixed))
+    with torch.inference_mode():  # in eager, the padding of a batch of several sizes affects its images
+        check([model([image])[0] for image in mixed], loaded(mixed))
 
 
 @pytest.mark.parametrize("engine", KEEPING)
@@ -183,7 +188,7 @@ def test_the_script_needs_neither_the_zoo_nor_torch(engine: str, resize: bool, t
     assert count == len(wanted["scores"])
     np.testing.assert_allclose(found["boxes"][:count], wanted["boxes"].numpy(), atol=0.05)
     np.testing.assert_allclose(found["scores"][:count], wanted["scores"].numpy(), atol=1e-4)
-    assert found["labels"][:count] == wanted["labels"].tolist()
+    assert sorted(found["labels"][:count]) == sorted(wanted["labels"].tolist())
 
 
 def test_the_format_torch_has_no_such_graph(tmp_path: Path) -> None:
