@@ -85,12 +85,16 @@ def _show(found: OperatingPoint) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from zoo.cli.tables import bounds, number
+    from zoo.cli.tables import number
 
     console = Console(highlight=False, markup=False, emoji=False)
-    table = Table("class", "threshold", "95 % interval", "precision", "recall", "n")
+    table = Table("class", "threshold", "95 % interval", "precision", "recall", "expected", "n", pad_edge=False)
     for name, point in found.classes.items():
-        table.add_row(name, number(point.threshold), bounds(point.interval), number(point.precision), number(point.recall), str(point.n))
+        rates = [point.expected_precision, point.expected_recall]
+        expected = "" if None in rates else ", ".join(f"{rate:.2f}" for rate in rates)
+        low_high = "" if point.interval is None else f"{point.interval[0]:.3f} – {point.interval[1]:.3f}"
+        shown = [number(point.threshold), low_high, number(point.precision), number(point.recall), expected]
+        table.add_row(name, *shown, str(point.n))
     console.print(f"{found.data}, target {found.target}, {found.n} images", soft_wrap=True)
     console.print(table)
     for name, why in found.kept.items():

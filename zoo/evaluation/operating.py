@@ -93,6 +93,9 @@ class ClassPoint:
         recall: recall at the threshold on the validation data; None if the default was kept.
         precision_interval: 95 % bootstrap interval of the precision at this threshold.
         recall_interval: 95 % bootstrap interval of the recall at this threshold.
+        expected_precision: precision to expect on other data: that on the validation data without the optimism of choosing the threshold on
+            the same data, which the bootstrap estimates (Efron & Tibshirani 1993, section 17.6). None without an interval.
+        expected_recall: recall to expect on other data.
         n: number of objects in the validation data.
         kept: why the default was kept; "" if a threshold was chosen.
     """
@@ -105,6 +108,8 @@ class ClassPoint:
     recall_interval: tuple[float, float] | None
     n: int
     kept: str = ""
+    expected_precision: float | None = None
+    expected_recall: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the point as a JSON-serialisable dict."""
@@ -134,9 +139,9 @@ def choose(found: Decisions, target: Target, replicates: int) -> ClassPoint | Un
             return ClassPoint(found.default, None, None, None, None, None, n, "nothing that the model finds is right")
         values = _ratio(hits, accepted) if target.kind == "precision" else hits / n
         return Unreached(float(values.max()))
-    thresholds, precisions, recalls = _replicates(curve, target, int(place), replicates)
+    drawn = _replicates(curve, target, int(place), once, replicates)
     threshold = float(curve.thresholds[place])
-    low_high = interval(thresholds, threshold) if replicates else None
+    low_high = interval(drawn.thresholds, threshold) if replicates else None
     precision = float(hits[place] / accepted[place]) if accepted[place] else None
     recall = float(hits[place] / n)
     limits = [limit * found.scale for limit in found.limits]
@@ -145,10 +150,18 @@ def choose(found: Decisions, target: Target, replicates: int) -> ClassPoint | Un
         None if low_high is None else _sorted(*(min(max(bound * found.scale, min(limits)), max(limits)) for bound in low_high)),
         precision,
         recall,
-        interval(precisions, precision) if replicates and precision is not None else None,
-        interval(recalls, recall) if replicates else None,
+        interval(drawn.precisions, precision) if replicates and precision is not None else None,
+        interval(drawn.recalls, recall) if replicates else None,
         n,
+        expected_precision=None if low_high is None else _corrected(precision, drawn.optimism[0]),
+        expected_recall=None if low_high is None else _corrected(recall, drawn.optimism[1]),
     )
+
+
+def _corrected(rate: float | None, optimism: Floats) -> float | None:
+    """Return a rate without the mean optimism of the replicates for which it is known."""
+    known = optimism[np.isfinite(optimism)]
+    return None if rate is None or not len(known) else float(np.clip(rate - known.mean(), 0, 1))
 
 
 @dataclass(frozen=True)
@@ -179,17 +192,34 @@ class _Curve:
         return np.concatenate([np.zeros((len(values), 1)), np.cumsum(values, axis=1)], axis=1)[:, self.ends]
 
 
-def _replicates(curve: _Curve, target: Target, place: int, replicates: int) -> tuple[Floats, Floats, Floats]:
-    """Return the threshold that each replicate would choose, and its precision and recall at the chosen threshold `place`, [R] each."""
-    parts: list[tuple[Floats, Floats, Floats]] = [(np.empty(0),) * 3]
+@dataclass(frozen=True)
+class _Replicates:
+    """Bootstrap replicates."""
+
+    thresholds: Floats  # threshold that each replicate would choose, [R]; NaN where none reaches the target
+    precisions: Floats  # precision of each replicate at the chosen threshold, [R]
+    recalls: Floats  # recall of each replicate at the chosen threshold, [R]
+    optimism: Floats  # precision and recall of each replicate at its own threshold, less those of all data at this threshold, [2, R]
+
+
+def _replicates(curve: _Curve, target: Target, place: int, once: tuple[Floats, Floats, Floats], replicates: int) -> _Replicates:
+    """Return the bootstrap replicates for the chosen threshold `place`. `once` are the sums for weights of 1."""
+    parts = [np.empty((5, 0))]
+    whole = _rates(*once)[:, 0]  # [2, T]
     for weights in _drawn(curve.found, replicates):
         hits, accepted, positives = curve.sums(weights)
-        best = target.best(hits, accepted, positives)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            precision, recall = hits[:, place] / accepted[:, place], hits[:, place] / positives
-        parts.append((np.where(best < 0, np.nan, curve.thresholds[best]), precision, recall))
-    thresholds, precisions, recalls = (np.concatenate(each) for each in zip(*parts, strict=True))
-    return thresholds, precisions, recalls
+        best, rows = target.best(hits, accepted, positives), np.arange(len(weights))
+        rates = _rates(hits, accepted, positives)  # [2, r, T]
+        optimism = np.where(best < 0, np.nan, rates[:, rows, best] - whole[:, best])
+        parts.append(np.stack([np.where(best < 0, np.nan, curve.thresholds[best]), *rates[:, :, place], *optimism]))
+    drawn = np.concatenate(parts, axis=1)
+    return _Replicates(drawn[0], drawn[1], drawn[2], drawn[3:])
+
+
+def _rates(hits: Floats, accepted: Floats, positives: Floats) -> Floats:
+    """Return precision and recall, [2, R, T]; NaN where they are undefined."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.stack([hits / accepted, hits / positives[:, None]])
 
 
 def _drawn(found: Decisions, replicates: int) -> Iterator[Floats]:

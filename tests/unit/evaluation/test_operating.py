@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import norm
 from sklearn.metrics import precision_recall_curve
 
 from zoo.errors import InputError
@@ -172,6 +173,24 @@ def test_intervals_cover_the_thresholds_of_other_samples() -> None:
         assert 0 < point.precision_interval[0] < (point.precision or 0) < point.precision_interval[1] <= 1
         widths.append(point.recall_interval[1] - point.recall_interval[0])
     assert widths[1] < widths[0] / 2
+
+
+def test_expected_rates_are_less_optimistic_than_those_on_the_validation_data() -> None:
+    """Scores are normal, so that the true rates at a threshold are known; 60 datasets of 100 images."""
+    random = np.random.default_rng(3)
+    bias = []
+    for _ in range(60):
+        right = random.random(100) < 0.3
+        point = chosen(decisions(norm.cdf(random.normal(0.9 * (2 * right - 1))).tolist(), right.astype(int).tolist()), "f1", 60)
+        place = norm.ppf(point.threshold)
+        hits, false = 0.3 * norm.sf(place - 0.9), 0.7 * norm.sf(place + 0.9)
+        precision, recall = hits / (hits + false), hits / 0.3
+        shown, expected = [point.precision, point.recall], [point.expected_precision, point.expected_recall]
+        assert None not in (*shown, *expected)
+        bias.append(np.subtract([*shown, *expected], [precision, recall] * 2))  # type: ignore[arg-type]
+    found = np.mean(bias, axis=0)
+    assert (found[:2] > 0.03).all()
+    assert (np.abs(found[2:]) < found[:2] / 2).all()
 
 
 def test_replicates_resample_units_and_not_candidates() -> None:
