@@ -94,8 +94,9 @@ def _bind(host: str, port: int) -> socket.socket:
     """
     name = host.strip("[]")
     try:
-        family, *_, address = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        family, kind, protocol, _, address = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        # with the protocol, asyncio sets TCP_NODELAY; without it, the body of an answer waits 40 ms for the acknowledgement of its header
+        listener = socket.socket(family, kind, protocol)
     except OSError as error:
         raise InputError(f"--host {host} can't be used: {error}") from error
     try:
