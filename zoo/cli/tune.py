@@ -83,12 +83,12 @@ def run(flags: Flags) -> int:
 def _show(found: OperatingPoint) -> None:
     """Print the operating point of one head as a table, with the classes that keep their default."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from zoo.cli.tables import number
 
     console = Console(highlight=False, markup=False, emoji=False)
-    table = Table("class", "threshold", "95 % interval", "precision", "recall", "expected", "n", pad_edge=False)
+    table = Table(Column("class", overflow="fold"), "threshold", "95 % interval", "precision", "recall", "expected", "n", pad_edge=False)
     for name, point in found.classes.items():
         rates = [point.expected_precision, point.expected_recall]
         expected = "" if None in rates else ", ".join(f"{rate:.2f}" for rate in rates)

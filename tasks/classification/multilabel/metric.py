@@ -83,7 +83,8 @@ class MultiLabelMetric:
     def decisions(self) -> dict[str, Candidates]:
         """Return the decisions about images by class, without those whose label is unknown."""
         if not self._samples:
-            return {}
+            nothing = Candidates(np.empty(0), np.empty(0, np.bool_), np.empty(0, np.int64), 0, DEFAULT)
+            return dict.fromkeys(self._classes, nothing)
         keys, found = self._ordered()
         probabilities = found.probabilities.astype(np.float32).astype(np.float64)  # as in `Classification`
         decided = {}

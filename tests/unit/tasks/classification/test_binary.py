@@ -141,6 +141,12 @@ def test_several_classes_have_no_operating_point() -> None:
         zoo.evaluate(model, data, metric_options={"threshold": 0.5})
 
 
+def test_a_positive_class_is_for_two_exclusive_classes() -> None:
+    model = zoo.build("resnet20", classes=("0", "1"), multi_label=True)
+    with pytest.raises(InputError, match="positive is '1', but the model has a threshold for each of 0, 1; omit it"):
+        zoo.tune(model, "demo:digits?split=test&classes=0,1&limit=4", positive="1")
+
+
 def test_multi_label_thresholds_are_those_of_scikit_learns_curve() -> None:
     random = np.random.default_rng(1)
     targets = (random.random((90, 2)) < [0.4, 0.2]).astype(np.float32)
