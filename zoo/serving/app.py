@@ -31,9 +31,7 @@ def create_app(answering: Answering, metrics: Metrics, log: Callable[[dict[str, 
         description="Predictions of saved models.",
         docs_url=None,  # FastAPI's pages load scripts from other servers
         redoc_url=None,
-        root_path=answering.settings.root_path,
         servers=[{"url": answering.settings.root_path or "/"}],
-        root_path_in_servers=False,
     )
     app.add_exception_handler(RefusedError, _refused)
     app.add_exception_handler(HTTPException, _http_error)

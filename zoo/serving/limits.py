@@ -103,6 +103,8 @@ class Gate:
             await send({"type": "websocket.close", "code": 1008})
             return
         headers, begun = Headers(scope=scope), time.monotonic()
+        if scope["path"].startswith(f"{self._settings.root_path}/"):  # a reverse proxy may remove this part or keep it
+            scope["path"] = scope["path"].removeprefix(self._settings.root_path)
         given = headers.get("x-request-id", "")
         state: MutableMapping[str, Any] = scope.setdefault("state", {})
         state["request_id"] = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
@@ -134,7 +136,7 @@ class Gate:
             return RefusedError(403, f"requests from pages of {origin[:100]!r} are not allowed (--cors-origin)").response()
         if scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
             return Response(status_code=204)
-        if scope["path"].removeprefix(self._settings.root_path) in OPEN_PATHS or self._settings.token is None:
+        if scope["path"] in OPEN_PATHS or self._settings.token is None:
             return None
         scheme, _, secret = headers.get("authorization", "").partition(" ")
         # compare_digest takes the same time for every wrong token

@@ -173,7 +173,6 @@ def _server(settings: Settings, pool: Pool, log: Log, context: ssl.SSLContext | 
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        root_path=settings.root_path,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=int(settings.timeout) + 1,
     )

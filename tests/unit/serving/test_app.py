@@ -226,3 +226,15 @@ def test_pages_of_other_origins_are_refused_unless_allowed() -> None:
             assert answer.headers["access-control-allow-origin"] == "https://elsewhere.org"
 
     run(test())
+
+
+@pytest.mark.parametrize("prefix", ["", "/zoo"])
+def test_a_reverse_proxy_may_remove_or_keep_the_root_path(prefix: str) -> None:
+    async def test() -> None:
+        async with local(root_path="/zoo", token="0123456789abcdef") as server:
+            assert (await server.client.get(f"{prefix}/healthz")).status_code == 200
+            right = {"authorization": "Bearer 0123456789abcdef"}
+            assert (await server.client.get(f"{prefix}/v1/models", headers=right)).status_code == 200
+            assert (await server.client.get(f"{prefix}/openapi.json", headers=right)).json()["servers"] == [{"url": "/zoo"}]
+
+    run(test())
