@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import tempfile
 import threading
 from collections.abc import Iterator
 
@@ -19,22 +20,37 @@ _FFMPEG = re.compile(rb"\[\w+ @ 0x")
 _STDERR = 2
 
 
-_PIPE: list[int] = []  # reading and writing end; writing never blocks, and output beyond the capacity (64 KiB) is lost
+# A file in memory: a pipe would block when it is full, or writing to it would fail, after which the C++ stream of OpenCV's log, std::cerr,
+# is silent for the rest of the process.
+_FILE: list[int] = []
 
 
-def _open_pipe() -> list[int]:
-    """Return the reading and the writing end of the pipe, which is created on first use."""
-    if not _PIPE:
-        _PIPE.extend(os.pipe())
-        for end in _PIPE:
-            os.set_blocking(end, False)
-    return _PIPE
+def _open_file() -> int:
+    """Return the descriptor of the file, which is created on first use and empty."""
+    if not _FILE:
+        if hasattr(os, "memfd_create"):
+            _FILE.append(os.memfd_create("stderr"))
+        else:
+            with tempfile.TemporaryFile() as file:
+                _FILE.append(os.dup(file.fileno()))
+    return _FILE[0]
+
+
+def _emptied(file: int) -> bytes:
+    """Return the content of the file, and empty it."""
+    size = os.lseek(file, 0, os.SEEK_CUR)
+    if not size:
+        return b""
+    content = os.pread(file, size, 0)
+    os.lseek(file, 0, os.SEEK_SET)
+    os.ftruncate(file, 0)
+    return content
 
 
 def _after_fork_in_child() -> None:
-    for end in _PIPE:  # with a shared pipe, the messages of parent and child would mix
-        os.close(end)
-    _PIPE.clear()
+    for file in _FILE:  # with a shared file, the messages of parent and child would mix
+        os.close(file)
+    _FILE.clear()
     _LOCK.release()
 
 
@@ -53,16 +69,13 @@ def caught() -> Iterator[list[str]]:
     lines: list[str] = []
     with _LOCK:
         saved = _duplicate_stderr()
-        reading, writing = _open_pipe()
-        os.dup2(writing, _STDERR)
+        file = _open_file()
+        os.dup2(file, _STDERR)
         try:
             yield lines
         finally:
             os.dup2(saved, _STDERR)
-            written = b""
-            with contextlib.suppress(BlockingIOError):
-                while True:
-                    written += os.read(reading, 65536)
+            written = _emptied(file)
             lines += [line for line in written.decode(errors="replace").splitlines() if line.strip()]
             if written and threading.active_count() > 1:
                 # write bytes instead of text: progress bars have no newlines, and contain characters that decoding would lose
@@ -78,7 +91,7 @@ def caught() -> Iterator[list[str]]:
 def _duplicate_stderr() -> int:
     try:
         return os.dup(_STDERR)
-    except OSError:  # a service without standard error: open the null device there, otherwise the pipe could get descriptor 2
+    except OSError:  # a service without standard error: open the null device there, otherwise the file could get descriptor 2
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, _STDERR)
         return null if null != _STDERR else os.dup(null)

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import io
 import os
+import struct
 import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from zoo.images import stderr
+from zoo.errors import ImageError
+from zoo.images import decoding, stderr
 
 
 def test_lines_are_caught_and_standard_error_comes_back(capfd: pytest.CaptureFixture[str]) -> None:
@@ -47,14 +52,35 @@ def test_a_bar_that_is_drawn_meanwhile_stays_as_it_is(capfd: pytest.CaptureFixtu
     assert capfd.readouterr().err == "\r\x1b[2Kpredicting 3/9"
 
 
-def test_more_than_the_pipe_holds_does_not_block() -> None:
+def test_any_number_of_lines_is_caught() -> None:
     with stderr.caught() as lines:
         for _ in range(3000):
-            try:
-                os.write(2, b"x" * 99 + b"\n")
-            except BlockingIOError:
-                break
-    assert 0 < len(lines) < 3000
+            os.write(2, b"x" * 99 + b"\n")
+    assert lines == ["x" * 99] * 3000
+    with stderr.caught() as lines:
+        pass
+    assert lines == []
+
+
+def test_a_tiff_with_many_messages_does_not_hide_the_damage_of_later_ones() -> None:
+    """When the messages were caught in a pipe that was full, the C++ stream of OpenCV's log stayed silent for the rest of the process."""
+    file = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(file, "TIFF", compression="tiff_adobe_deflate")
+    whole = file.getvalue()
+    damaged = bytearray(whole)
+    damaged[len(whole) // 2] ^= 255
+    order = {b"II": "<", b"MM": ">"}[whole[:2]]
+    (start,) = struct.unpack_from(f"{order}I", whole, 4)
+    (count,) = struct.unpack_from(f"{order}H", whole, start)
+    entries = whole[start + 2 : start + 2 + 12 * count]
+    unknown = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, 7) for tag in range(50_000, 52_000))
+    talking = whole[:4] + struct.pack(f"{order}I", len(whole)) + whole[8:]
+    talking += struct.pack(f"{order}H", count + 2_000) + entries + unknown + bytes(4)
+    for _ in range(2):
+        with pytest.raises(ImageError, match="is damaged"):
+            decoding.decode(bytes(damaged), "damaged")
+        decoding.decode(talking, "talking")
 
 
 _FORKED = """
