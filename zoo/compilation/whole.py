@@ -22,12 +22,12 @@ from zoo.compilation.conversion import Conversion
 from zoo.compilation.source import Source
 from zoo.data.dataset import OnError
 from zoo.engines import Runner
-from zoo.engines.onnx_graph import OnnxGraph, Part
 from zoo.images.preprocess import STEP, Preprocess
 from zoo.models.compiled import Compiled, SizeHW
 from zoo.models.model import Model
 from zoo.models.networks import PICTURES, further_networks
 from zoo.models.whole import InputType, WholeModel
+from zoo.system.onnx_graph import OnnxGraph, Part
 from zoo.system.progress import Progress
 from zoo.task.head import Head
 

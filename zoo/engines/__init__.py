@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental import _config
 
-from zoo.engines.onnx_graph import Part
 from zoo.errors import InputError
 from zoo.registry import Registry
 from zoo.system.logs import errors_alone
+from zoo.system.onnx_graph import Part
 from zoo.system.precision import EnginePrecision
 from zoo.system.wording import reason
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.engines import ENGINES, Engine, Judge, Network, Runner, Tensors, one_reason, quantise
-from zoo.engines.onnx_graph import Part, join
 from zoo.images.preprocess import as_float
 from zoo.system.logs import errors_alone
+from zoo.system.onnx_graph import Part, join
 from zoo.system.precision import EnginePrecision
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.engines import ENGINES, Engine, Judge, Network, Runner, Tensors, one_reason, quantise
-from zoo.engines.onnx_graph import Part
+from zoo.system.onnx_graph import Part
 from zoo.system.precision import EnginePrecision
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.engines.onnx_graph import OnnxGraph
+from zoo.system.onnx_graph import OnnxGraph
 
 
 def pooling_graph() -> Any:

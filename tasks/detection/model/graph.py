@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from torchvision.models.detection.roi_heads import RoIHeads
 
-from zoo.engines.onnx_graph import OnnxGraph
+from zoo.system.onnx_graph import OnnxGraph
 from zoo.tasks.detection.model.postprocessing import LEAST_SIDE
 from zoo.tasks.detection.model.proposals import ProposalNetwork
 

@@ -144,7 +144,7 @@ def test_heads_that_share_a_pass_are_one_graph(engine: str, tmp_path: Path) -> N
     assert content["whole"]["outputs"] == {
         "pictures": [["species.logits"], [f"parts.{name}" for name in ("boxes", "scores", "labels", "counts")]]
     }
-    pixels = [images(1, 60, 90)[0], images(1, 100, 50)[0]]
+    pixels = [*images(2, 60, 90)]
     with torch.inference_mode():
         wanted, found = model(pixels), loaded(pixels)
         torch.testing.assert_close(found["species"], wanted["species"], atol=1e-4, rtol=0)
