@@ -16,8 +16,9 @@ from zoo.serving.frames import Header
 from zoo.serving.limits import Bodies, RefusedError
 from zoo.serving.metrics import Metrics
 from zoo.serving.pictures import Content, Upload, parse
-from zoo.serving.pool import Answer, Pool, WorkerLostError
+from zoo.serving.pool import Pool
 from zoo.serving.settings import Settings
+from zoo.serving.workers import Answer, WorkerLostError
 
 _LARGE = 2**20  # bytes; parsing larger bodies in the event loop would delay other requests
 

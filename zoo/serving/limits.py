@@ -170,6 +170,8 @@ class Gate:
         state = scope["state"]
         route = getattr(scope.get("route"), "path", "other")
         self._metrics.answered(route, status, seconds)
+        if scope["path"] in OPEN_PATHS and status == 200:
+            return  # probes of the state would fill the log
         event = {"event": "request", "request_id": state["request_id"], "method": scope["method"], "route": route, "status": status}
         event |= {"ms": round(seconds * 1000, 2)} | {key: state[key] for key in ("model", "pictures") if key in state}
         self._log(event)

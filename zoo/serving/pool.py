@@ -1,12 +1,8 @@
-"""The worker processes of the server: they are started, given jobs, watched, replaced and reloaded."""
+"""All worker processes of the server: they are watched, replaced and reloaded."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -15,154 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import InputError
-from zoo.serving import frames
 from zoo.serving.frames import Header
 from zoo.serving.settings import Settings, worker_spec
+from zoo.serving.workers import WorkerLostError, WorkerProcess
 from zoo.system.threads import usable_cores
 
 LOADING_S = 600.0  # compiling for an engine and comparing it with eager takes minutes for large models
 _PING_S = 0.5
 _SILENT_S = 5.0  # a worker that answers no ping for so long hangs: its threads share a lock only for milliseconds
 _BACKOFF_S = (0.0, 0.5, 2.0, 5.0)  # delays before the attempts to replace a worker
-
-
-class WorkerLostError(Exception):
-    """The worker process has ended or was ended before it answered."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Answer of a worker: header and bytes; see `jobs.encode`."""
-
-    header: Header
-    body: bytes
-
-    @property
-    def parts(self) -> list[bytes]:
-        """The encoded predictions."""
-        found, start = [], 0
-        for size in self.header["parts"]:
-            found.append(self.body[start : start + size])
-            start += size
-        return found
-
-
-class WorkerProcess:
-    """One worker process and the jobs that it has not answered yet.
-
-    Attributes:
-        models: descriptions of its models by name, once it is ready.
-        ready: whether it answers jobs.
-        pictures: number of pictures that it has not answered yet.
-        memory: resident memory in bytes at the last ping.
-    """
-
-    def __init__(self, spec: Header, threads: int | None, log: Callable[[Header], None]) -> None:
-        self.models: dict[str, Any] = {}
-        self.ready, self.pictures, self.memory = False, 0, 0
-        self._spec, self._threads, self._log = spec, threads, log
-        self._pending: dict[int, tuple[asyncio.Future[Answer], int, bool]] = {}
-        self._number = 0
-        self._process: subprocess.Popen[bytes] | None = None
-        self._writer: asyncio.StreamWriter | None = None
-        self.ended = asyncio.Event()
-
-    @property
-    def pid(self) -> int:
-        """Process number; 0 before `start`."""
-        return 0 if self._process is None else self._process.pid
-
-    @property
-    def asked(self) -> int:
-        """Number of jobs that it has not answered yet, without pings."""
-        return sum(not future.cancelled() and not ping for future, _, ping in self._pending.values())
-
-    async def start(self) -> asyncio.Future[None]:
-        """Start the process, and return a future that is done when its models are loaded; it has an `InputError` if they can't be."""
-        ours, theirs = socket.socketpair()
-        environment = dict(os.environ)
-        if self._threads is not None:
-            environment.setdefault("OMP_NUM_THREADS", str(self._threads))
-        with theirs:
-            command = [sys.executable, "-m", "zoo.serving.worker", str(theirs.fileno())]
-            self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=environment)
-        reader, self._writer = await asyncio.open_unix_connection(sock=ours)
-        loaded: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._reading = asyncio.create_task(self._read(reader, loaded))
-        self._send(self._spec)
-        return loaded
-
-    async def ask(self, header: Header, pictures: Sequence[bytes], timeout: float | None = None) -> Answer:
-        """Send a job and return its answer.
-
-        Raises:
-            WorkerLostError: the process has ended.
-            TimeoutError: there is no answer within `timeout` seconds.
-        """
-        if self.ended.is_set():
-            raise WorkerLostError
-        self._number += 1
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._pending[self._number] = future, len(pictures), header["do"] == "ping"
-        self.pictures += len(pictures)
-        self._send({**header, "id": self._number}, pictures)
-        async with asyncio.timeout(timeout):
-            return await future
-
-    def kill(self) -> None:
-        """End the process at once. Its jobs fail with `WorkerLostError`."""
-        if self._process is not None:
-            self._process.kill()
-
-    async def close(self) -> None:
-        """End the process, and wait until it has ended."""
-        self.kill()
-        await self.ended.wait()
-
-    def _send(self, header: Header, parts: Sequence[bytes] = ()) -> None:
-        assert self._writer is not None
-        self._writer.writelines([frames.encode(header, sum(map(len, parts))), *parts])
-
-    async def _read(self, reader: asyncio.StreamReader, loaded: asyncio.Future[None]) -> None:
-        try:
-            while True:
-                header, body = await frames.receive(reader)
-                self._take(header, body, loaded)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            await self._end(loaded)
-
-    def _take(self, header: Header, body: bytes, loaded: asyncio.Future[None]) -> None:
-        if "failed" in header and not loaded.done():
-            loaded.set_exception(InputError(header["failed"]))
-        elif "models" in header:
-            self.models, self.ready = header["models"], True
-            if not loaded.done():
-                loaded.set_result(None)
-        elif "log" in header:
-            self._log({"event": "internal error", "error": header["log"], "request_id": header["request"]})
-        elif header["id"] in self._pending:
-            future, count, _ = self._pending.pop(header["id"])
-            self.pictures -= count
-            if not future.done():
-                future.set_result(Answer(header, body))
-
-    async def _end(self, loaded: asyncio.Future[None]) -> None:
-        assert self._process is not None
-        self.ready = False
-        for future, *_ in self._pending.values():
-            if not future.done():
-                future.set_exception(WorkerLostError())
-        self._pending.clear()
-        self.pictures = 0
-        self.ended.set()
-        self._process.kill()
-        status = await asyncio.to_thread(self._process.wait)
-        if self._writer is not None:
-            self._writer.close()
-        if not loaded.done():
-            loaded.set_exception(InputError(f"the worker process ended while it loaded the models (exit status {status})"))
 
 
 @dataclass
@@ -181,6 +38,7 @@ class Pool:
     workers: list[WorkerProcess] = field(default_factory=list)
     restarts: int = 0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    _spares: list[WorkerProcess] = field(default_factory=list)
     _folders: list[tempfile.TemporaryDirectory[str]] = field(default_factory=list)
     _closing: bool = False
     _reloading: bool = False
@@ -213,6 +71,7 @@ class Pool:
         self.workers = await self._generation()
         for worker in self.workers:
             self._run(self._watch(worker))
+        self._run(self._prepare())
 
     async def reload(self) -> bool:
         """Load all models again in new workers, which replace the present ones once they are ready. Returns whether they did."""
@@ -230,6 +89,7 @@ class Pool:
         for worker in fresh:
             self._run(self._watch(worker))
         self._run(self._retire(former))
+        self._run(self._prepare())
         self.log({"event": "reloaded"})
         return True
 
@@ -239,7 +99,7 @@ class Pool:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.gather(*[worker.close() for worker in self.workers if worker.pid])
+        await asyncio.gather(*[worker.close() for worker in [*self.workers, *self._spares]])
         for folder in self._folders:
             folder.cleanup()
 
@@ -250,9 +110,9 @@ class Pool:
         found: list[WorkerProcess] = []
         try:
             for _ in range(self.settings.workers):
-                worker = self._create(Path(folder.name))
+                worker = await self._launched()
                 found.append(worker)
-                await self._loaded(worker)
+                await self._load(worker, Path(folder.name))
         except BaseException:
             for worker in found:
                 await worker.close()
@@ -261,15 +121,25 @@ class Pool:
             raise
         return found
 
-    def _create(self, folder: Path) -> WorkerProcess:
+    async def _launched(self) -> WorkerProcess:
+        """Return a process that has been started: the spare one, if there is one."""
+        while self._spares:
+            if not (spare := self._spares.pop()).ended.is_set():
+                return spare
         count = self.settings.workers
-        spec = worker_spec(self.settings, folder)
-        return WorkerProcess(spec, None if count == 1 else max(1, usable_cores() // count), self.log)
+        worker = WorkerProcess(None if count == 1 else max(1, usable_cores() // count), self.log)
+        await worker.launch()
+        return worker
 
-    async def _loaded(self, worker: WorkerProcess) -> None:
+    async def _prepare(self) -> None:
+        """Start a spare process, so that one that replaces another has already imported its modules, which takes seconds."""
+        if not self._closing and not self._spares:
+            self._spares.append(await self._launched())
+
+    async def _load(self, worker: WorkerProcess, folder: Path) -> None:
         try:
             async with asyncio.timeout(LOADING_S):
-                await (await worker.start())
+                await worker.load(worker_spec(self.settings, folder))
         except TimeoutError:
             worker.kill()
             raise InputError(f"the models were not loaded within {LOADING_S:.0f} s") from None
@@ -283,18 +153,21 @@ class Pool:
         self.log({"event": "worker lost", "pid": worker.pid})
         while worker in self.workers:
             await asyncio.sleep(_BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)])
-            fresh = self._create(Path(self._folders[-1].name))
-            place = self.workers.index(worker)
-            self.workers[place] = worker = fresh
+            fresh = await self._launched()
+            if worker not in self.workers:
+                await fresh.close()
+                return
+            self.workers[self.workers.index(worker)] = worker = fresh
             self.restarts += 1
             try:
-                await self._loaded(fresh)
+                await self._load(fresh, Path(self._folders[-1].name))
             except InputError as error:
                 self.log({"event": "worker not replaced", "error": str(error)})
                 failures += 1
                 continue
             self.log({"event": "worker replaced", "pid": fresh.pid})
             self._run(self._watch(fresh))
+            self._run(self._prepare())
             return
 
     async def _ended(self, worker: WorkerProcess) -> None:

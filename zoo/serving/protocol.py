@@ -21,8 +21,8 @@ from zoo import __version__
 from zoo.serving.answering import Answering, threshold_of
 from zoo.serving.limits import RefusedError
 from zoo.serving.pictures import Upload, decode_base64, parse_json
-from zoo.serving.pool import Answer
 from zoo.serving.tensors import COUNTS, stacked
+from zoo.serving.workers import Answer
 
 INPUT = "pictures"
 _JSON = "json"  # output with the JSON object of each prediction

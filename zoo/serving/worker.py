@@ -1,6 +1,6 @@
 """The worker process of the server: decodes pictures in threads, computes them in batches, and returns the encoded results.
 
-`python -m zoo.serving.worker FD` is started by `zoo.serving.pool`; FD is its end of a socket pair. It ends when the server ends.
+`python -m zoo.serving.worker FD` is started by `zoo.serving.workers`; FD is its end of a socket pair. It ends when the server ends.
 """
 
 from __future__ import annotations

@@ -23,8 +23,9 @@ from zoo.serving.frames import Header
 from zoo.serving.jobs import Job, encode, read_picture
 from zoo.serving.limits import Bodies
 from zoo.serving.metrics import Metrics
-from zoo.serving.pool import Answer, Pool
+from zoo.serving.pool import Pool
 from zoo.serving.settings import ServedModel, Settings
+from zoo.serving.workers import Answer
 from zoo.tasks.classification.predictions import Classification
 
 CLASSES = ("red", "green", "blue")

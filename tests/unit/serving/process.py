@@ -62,9 +62,10 @@ class ServerProcess:
         return int(found[1])
 
     def workers(self) -> list[psutil.Process]:
-        """Return the worker processes."""
+        """Return the worker processes, the oldest first; the last one is the spare."""
         children = psutil.Process(self.process.pid).children()
-        return [child for child in children if child.status() != psutil.STATUS_ZOMBIE and "zoo.serving.worker" in child.cmdline()]
+        found = [child for child in children if child.status() != psutil.STATUS_ZOMBIE and "zoo.serving.worker" in child.cmdline()]
+        return sorted(found, key=lambda child: (child.create_time(), child.pid))
 
     def ready(self) -> bool:
         """Return whether all workers are ready."""

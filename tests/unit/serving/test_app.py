@@ -17,7 +17,7 @@ pytest.importorskip("httpx")
 from PIL import Image
 
 from tests.unit.serving.local import Local, local, picture
-from zoo.serving.pool import WorkerLostError
+from zoo.serving.workers import WorkerLostError
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:
