@@ -110,5 +110,15 @@ def described(loaded: Loaded) -> dict[str, Any]:
             "engine": model.engine_details(),
             "heads": {head: {"task": config.task, "classes": list(config.classes)} for head, config in model.config.heads.items()},
             "outputs": described_outputs(model),
+            "notes": _notes(model),
         }
+    return found
+
+
+def _notes(model: Model) -> list[str]:
+    """Return which heads need thresholds that they don't have, as `zoo.predict` reports it."""
+    found = []
+    for name, head in model.config.heads.items():
+        if hint := head.definition.answers.without_operating_point(model.head_metadata(name), head.options):
+            found.append(f"{name}: {hint}" if model.is_joint else hint)
     return found

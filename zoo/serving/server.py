@@ -132,6 +132,7 @@ async def _serve(settings: Settings, listener: socket.socket, context: ssl.SSLCo
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    server = _server(settings, pool, log, context)  # first, because its imports would interrupt the watching of workers
     try:
         loading = asyncio.ensure_future(pool.start())
         stopped = asyncio.ensure_future(stopping.wait())
@@ -142,13 +143,15 @@ async def _serve(settings: Settings, listener: socket.socket, context: ssl.SSLCo
             return 0
         stopped.cancel()
         loading.result()
-        server = _server(settings, pool, log, context)
         _handle_signals(loop, server, pool)
         serving = asyncio.ensure_future(server.serve([listener]))
         while not (server.started or serving.done()):
             await asyncio.sleep(0.005)
         if server.started:
             log.say(_ready_line(settings, pool, listener))
+            for name, about in pool.models.items():
+                for note in about["notes"]:
+                    log({"event": "note", "model": name, "note": note})
         if stopping.is_set():
             server.should_exit = True
         await serving

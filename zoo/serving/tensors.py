@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.prediction.joint import JointPrediction
-
 if TYPE_CHECKING:
     from zoo.models.model import Model
     from zoo.task.answers import Prediction
@@ -36,6 +34,8 @@ def described_outputs(model: Model) -> list[dict[str, Any]]:
 
 def arrays_of(prediction: Prediction, outputs: Sequence[dict[str, Any]]) -> list[NDArray[Any]]:
     """Return the arrays of one prediction, in the order of `outputs`. Unknown values, such as landmarks, are 0."""
+    from zoo.prediction.joint import JointPrediction  # imports torch, which the server's own process doesn't need
+
     found = []
     for output in outputs:
         one: Any = prediction.heads[output["head"]] if isinstance(prediction, JointPrediction) else prediction

@@ -33,6 +33,7 @@ MODEL = {
     "backbone": "colours",
     "batch_size": 8,
     "engine": None,
+    "notes": [],
     "heads": {"classification": {"task": "classification", "classes": list(CLASSES)}},
     "outputs": [
         {

@@ -92,7 +92,9 @@ def closeness(a: Any, b: Any) -> float:
 @pytest.mark.parametrize("model", ["classes", "boxes", "people", "both"])
 def test_answers_equal_those_of_predict_whatever_the_batch(server: ServerProcess, models: Path, photos: list[Path], model: str) -> None:
     expected = [one.to_dict() for one in zoo.predict(zoo.load(models / model), photos)]
-    together = post(server, model, *photos).json()["predictions"]
+    answer = post(server, model, *photos)
+    assert answer.status_code == 200, "\n".join([answer.text, *server.lines])
+    together = answer.json()["predictions"]
     with ThreadPoolExecutor(6) as pool:
         alone = [answer.json()["predictions"][0] for answer in pool.map(lambda photo: post(server, model, photo), photos * 3)]
     tolerance = 1e-5 if model in ("classes", "people") else 1e-3  # boxes are in pixels
@@ -103,6 +105,7 @@ def test_answers_equal_those_of_predict_whatever_the_batch(server: ServerProcess
 def test_detections_above_a_threshold(server: ServerProcess, photos: list[Path]) -> None:
     every = post(server, "boxes", photos[0]).json()["predictions"][0]["scores"]
     middle = sorted(every)[len(every) // 2]
+    assert any('"event": "note", "model": "both"' in line for line in server.lines), "it has no operating point"
     assert post(server, "boxes", photos[0], query=f"?threshold={middle}").json()["predictions"][0]["scores"] == [
         x for x in every if x > middle
     ]

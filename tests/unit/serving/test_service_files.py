@@ -1,4 +1,4 @@
-"""The files for running the server as a service, as shown in docs/serving.md."""
+"""The server as a service: the files shown in docs/serving.md, and the memory of the server's own process."""
 
 from __future__ import annotations
 
@@ -31,3 +31,9 @@ def test_the_compose_file_has_a_token_and_a_health_check() -> None:
     service = yaml.safe_load(block("yaml"))["services"]["zoo"]
     assert "--token-file /run/secrets/zoo-token" in service["command"]
     assert "/readyz" in service["healthcheck"]["test"][-1]
+
+
+def test_the_process_of_the_server_does_not_import_torch() -> None:
+    pytest.importorskip("fastapi")
+    program = "import sys, zoo.serving.server; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
