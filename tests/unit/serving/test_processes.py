@@ -220,6 +220,10 @@ def test_sigterm_answers_requests_first(models: Path, photos: list[Path]) -> Non
 def test_slow_and_endless_requests_are_ended(models: Path, photos: list[Path]) -> None:
     with served(models / "classes", "--timeout", "3", "--max-body-mb", "0.5") as server:
         body = b"POST /v1/models/default/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+        with socket.create_connection(("127.0.0.1", server.port)) as unfinished:
+            unfinished.sendall(b"GET /healthz HTTP/1.1\r\nHo")
+            unfinished.settimeout(60)
+            assert unfinished.recv(100) == b"", "the header must arrive within 10 s"
         with socket.create_connection(("127.0.0.1", server.port)) as slow:
             slow.sendall(body + b"Content-Length: 1000\r\n\r\n1")
             slow.settimeout(20)
