@@ -24,6 +24,7 @@ from zoo.data.dataset import OnError
 from zoo.engines import Runner
 from zoo.images.preprocess import STEP, Preprocess
 from zoo.models.compiled import Compiled, SizeHW
+from zoo.models.config import ModelConfig
 from zoo.models.model import Model
 from zoo.models.networks import PICTURES, further_networks
 from zoo.models.whole import InputType, WholeModel
@@ -120,10 +121,7 @@ def joined(model: Model, compiled: Compiled, input_type: InputType, resize: bool
     assert compiled.fingerprints is not None
     for error in conversion.refused.values():
         raise error
-    config = compiled.config
-    if resize:
-        heads = {name: replace(head, preprocess=replace(head.preprocess, policy="given")) for name, head in config.heads.items()}
-        config = replace(config, heads=heads)
+    config = given(compiled.config) if resize else compiled.config
     made = Joined(conversion, input_type, resize)
     whole = WholeModel(config, compiled.metadata, compiled.fingerprints, made, compiled.making, input_type)
     source = Source.of(model, data, on_error, lambda text: None, Progress(enabled=False))
@@ -142,6 +140,12 @@ def joined(model: Model, compiled: Compiled, input_type: InputType, resize: bool
                 f"{100 * SAME:g} %); export it without resize (--with-resize), or with another format"
             )
     return whole
+
+
+def given(config: ModelConfig) -> ModelConfig:
+    """Return a configuration whose images are passed as they are."""
+    heads = {name: replace(head, preprocess=replace(head.preprocess, policy="given")) for name, head in config.heads.items()}
+    return replace(config, heads=heads)
 
 
 def prepare(preprocess: Preprocess, input_type: InputType, resize: bool) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -89,51 +88,72 @@ class WholeModel(Compiled):
 
 def script(file: str, input_type: InputType, precision: str, outputs: Sequence[str]) -> str:
     """Return a script that runs a graph with NumPy and the runtime alone."""
-    if file.endswith(".onnx"):
-        runtime, load = "onnxruntime", 'session = onnxruntime.InferenceSession(FOLDER / "{file}", providers=["CPUExecutionProvider"])'
-        run = 'return dict(zip(OUTPUTS, session.run(OUTPUTS, {"pictures": pictures})))'
-    else:
-        hint = "bf16" if precision == "bf16" else "f32"
-        runtime, load = (
-            "openvino",
-            f'session = openvino.compile_model(FOLDER / "{{file}}", "CPU", {{{{"INFERENCE_PRECISION_HINT": "{hint}"}}}})',
-        )
-        run = "found = session(pictures)\n    return {name: found[name] for name in OUTPUTS}"
-    scaled = "" if input_type == "uint8" else ".astype(np.float32) / 255"
-    return textwrap.dedent('''\
-        """Run {file} on pictures: python infer.py PICTURE.npy …, with NumPy and {runtime} alone.
-
-        A picture is an array [H, W, 3] of type uint8, RGB, saved by numpy.save. Other files are opened by Pillow, if it is installed.
-        model.json says how pictures are to be scaled before ("preprocess"; the policy "given" means not at all).
-        """
-
-        import sys
-        from pathlib import Path
-
-        import numpy as np
-        import {runtime}
-
-        FOLDER = Path(__file__).resolve().parent
-        OUTPUTS = {outputs}
-        {load}
+    onnx = file.endswith(".onnx")
+    values = {
+        "file": file,
+        "outputs": list(outputs),
+        "runtime": "onnxruntime" if onnx else "openvino",
+        "hint": "bf16" if precision == "bf16" else "f32",
+        "scaled": "" if input_type == "uint8" else ".astype(np.float32) / 255",
+    }
+    return _SCRIPT.format(**{key: (_ONNX if onnx else _OPENVINO)[key].format(**values) for key in ("load", "run")}, **values)
 
 
-        def infer(pictures):
-            """Return the outputs of the graph by name for pictures of one size, uint8 [B, H, W, 3] RGB. Boxes are xyxy in pixels."""
-            pictures = np.ascontiguousarray(np.asarray(pictures).transpose(0, 3, 1, 2)){scaled}
-            {run}
+_ONNX = {
+    "load": 'session = onnxruntime.InferenceSession(FOLDER / "{file}", providers=["CPUExecutionProvider"])',
+    "run": 'return dict(zip(OUTPUTS, session.run(OUTPUTS, {{"pictures": pictures}})))',
+}
+_OPENVINO = {
+    "load": 'session = openvino.compile_model(FOLDER / "{file}", "CPU", {{"INFERENCE_PRECISION_HINT": "{hint}"}})',
+    "run": "found = session(pictures)\n    return {{name: found[name] for name in OUTPUTS}}",
+}
+_SCRIPT = '''\
+"""Run {file} on pictures: python infer.py PICTURE.npy …, with NumPy and {runtime} alone.
+
+A picture is an array [H, W, 3] of type uint8, RGB, saved by numpy.save. Other files are opened by Pillow, if it is installed.
+model.json says how pictures are to be scaled before ("preprocess"; the policy "given" means not at all).
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import {runtime}
+
+FOLDER = Path(__file__).resolve().parent
+MODEL = json.loads((FOLDER / "model.json").read_text(encoding="utf-8"))
+OUTPUTS = {outputs}
+{load}
 
 
-        def read(path):
-            """Return a picture as an array [H, W, 3]."""
-            if path.endswith(".npy"):
-                return np.load(path, allow_pickle=False)
-            from PIL import Image, ImageOps
-
-            return np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
+def infer(pictures):
+    """Return the outputs of the graph by name for pictures of one size, uint8 [B, H, W, 3] RGB. Boxes are xyxy in pixels."""
+    pictures = np.ascontiguousarray(np.asarray(pictures).transpose(0, 3, 1, 2)){scaled}
+    {run}
 
 
-        if __name__ == "__main__":
-            for path in sys.argv[1:]:
-                print(path, {{name: values[0].tolist() for name, values in infer(read(path)[None]).items()}})
-        ''').format(file=file, runtime=runtime, outputs=list(outputs), load=load.format(file=file), scaled=scaled, run=run)
+def answer(picture):
+    """Return the outputs for one picture; of a detector, the boxes that reach the thresholds of their classes (zoo tune)."""
+    found = {{name: values[0] for name, values in infer(picture[None]).items()}}
+    if "counts" not in found:
+        return found
+    count, thresholds = int(found.pop("counts")), MODEL["metadata"].get("thresholds") or {{}}
+    least = np.array([thresholds.get(name, 0.0) for name in MODEL["classes"]])
+    kept = np.flatnonzero(found["scores"][:count] >= least[found["labels"][:count]])
+    return {{name: values[kept] for name, values in found.items()}}
+
+
+def read(path):
+    """Return a picture as an array [H, W, 3]."""
+    if path.endswith(".npy"):
+        return np.load(path, allow_pickle=False)
+    from PIL import Image, ImageOps
+
+    return np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
+
+
+if __name__ == "__main__":
+    for path in sys.argv[1:]:
+        print(json.dumps({{"picture": path, **{{name: values.tolist() for name, values in answer(read(path)).items()}}}}))
+'''

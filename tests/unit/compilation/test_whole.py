@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import runpy
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +20,14 @@ from torch import Tensor
 import zoo
 from tests.engines import KEEPING, small_joint, small_model
 from zoo.compilation.compile import FORMATS
-from zoo.compilation.whole import prepare
+from zoo.compilation.conversion import Conversion
+from zoo.compilation.whole import Joined, given, prepare
 from zoo.engines import ENGINES
 from zoo.errors import InputError
 from zoo.images.preprocess import Preprocess
-from zoo.models.compiled import Compiled
+from zoo.models.compiled import Agreement, Making
 from zoo.models.model import Model
-from zoo.models.whole import InputType
+from zoo.models.whole import InputType, WholeModel
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 FORMAT = {engine: name for name, engine in FORMATS.items()}
@@ -50,11 +55,29 @@ def confident(**options: Any) -> Model:
     return model.eval()
 
 
-def exported(model: Model, engine: str, folder: Path, **options: Any) -> Compiled:
-    zoo.export(model, folder, FORMAT[engine], precision="fp32", **options)
-    loaded = zoo.load(folder)
-    assert isinstance(loaded, Compiled)
-    return loaded
+def whole(model: Model, engine: str, resize: bool = False) -> WholeModel:
+    """Return a model with one graph per pass, without the comparison with eager that `zoo.export` makes."""
+    conversion = Conversion(model, "", ENGINES[engine](), "fp32", 1)
+    config = given(model.config) if resize else model.config
+    made = Joined(conversion, "uint8" if resize else "float32", resize)
+    return WholeModel(config, model.metadata, {}, made, Making(engine, "fp32", 1, Agreement(0, 0.0, None)), made.input_type)
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, bool], tuple[Model, Path]]:
+    """A function that exports a detector for an engine, once, and returns it with the folder."""
+    model = confident(attributes={"hue": ["red", "blue"]})
+
+    @cache
+    def export(engine: str, resize: bool) -> tuple[Model, Path]:
+        folder = tmp_path_factory.mktemp("export") / "out"
+        zoo.export(model, folder, FORMAT[engine], precision="fp32", resize=resize)
+        return model, folder
+
+    return export
+
+
+Exports = Callable[[str, bool], tuple[Model, Path]]
 
 
 def check(wanted: list[dict[str, Any]], found: list[dict[str, Any]]) -> None:
@@ -72,9 +95,9 @@ def check(wanted: list[dict[str, Any]], found: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize("engine", KEEPING)
-def test_a_detector_answers_as_in_eager(engine: str, tmp_path: Path) -> None:
-    model = confident(attributes={"hue": ["red", "blue"]})
-    loaded, boxes = exported(model, engine, tmp_path / "out"), 0
+def test_a_detector_answers_as_in_eager(engine: str, exports: Exports) -> None:
+    model, folder = exports(engine, False)
+    loaded, boxes = zoo.load(folder), 0
     for count, *size in SIZES:
         pixels = [*images(count, *size)]
         with torch.inference_mode():
@@ -88,19 +111,21 @@ def test_a_detector_answers_as_in_eager(engine: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("engine", KEEPING)
-def test_images_without_detections_have_a_count_of_nought(engine: str, tmp_path: Path) -> None:
-    loaded = exported(confident(score_threshold=0.999), engine, tmp_path / "out")
-    (answer,) = loaded([images(1, 64, 64)[0]])
+def test_images_without_detections_have_a_count_of_nought(engine: str) -> None:
+    (answer,) = whole(confident(score_threshold=0.999), engine)([images(1, 64, 64)[0]])
     assert {name: tuple(value.shape) for name, value in answer.items()} == {"boxes": (0, 4), "scores": (0,), "labels": (0,)}
 
 
 @pytest.mark.parametrize("engine", KEEPING)
 @pytest.mark.parametrize("task", ["classification", "face", "detection"])
-def test_a_graph_that_scales_images_takes_them_as_they_are(engine: str, task: str, tmp_path: Path) -> None:
-    model = confident() if task == "detection" else small_model(task)
-    loaded = exported(model, engine, tmp_path / "out", resize=True)
-    preprocess = json.loads((tmp_path / "out" / "model.json").read_text())["preprocess"]
-    assert preprocess["policy"] == "given"
+def test_a_graph_that_scales_images_takes_them_as_they_are(engine: str, task: str, exports: Exports) -> None:
+    if task == "detection":
+        model, folder = exports(engine, True)
+        loaded: Model = zoo.load(folder)
+        assert json.loads((folder / "model.json").read_text())["preprocess"]["policy"] == "given"
+    else:
+        model = small_model(task)
+        loaded = whole(model, engine, resize=True)
     for size in ((150, 111), (40, 200), (64, 64)):
         pixels = [*images(2, *size)]
         with torch.inference_mode():
@@ -139,7 +164,8 @@ def test_images_are_scaled_as_by_preprocessing(policy: Any, interpolation: Any, 
 @pytest.mark.parametrize("engine", KEEPING)
 def test_heads_that_share_a_pass_are_one_graph(engine: str, tmp_path: Path) -> None:
     model = small_joint("species", "parts").eval()
-    loaded = exported(model, engine, tmp_path / "out")
+    zoo.export(model, tmp_path / "out", FORMAT[engine], precision="fp32")
+    loaded: Any = zoo.load(tmp_path / "out")
     content = json.loads((tmp_path / "out" / "model.json").read_text())["compiled"]
     assert [each["name"] for each in content["networks"]] == ["pictures"]
     assert content["whole"]["outputs"] == {
@@ -157,9 +183,10 @@ def test_heads_that_share_a_pass_are_one_graph(engine: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("engine", KEEPING)
 def test_heads_of_two_passes_are_two_graphs(engine: str, tmp_path: Path) -> None:
     model = small_joint("parts", "who").eval()
-    loaded = exported(model, engine, tmp_path / "out")
+    zoo.save(whole(model, engine), tmp_path / "out")
     suffix = ENGINES[engine].suffix
     assert {f"model{suffix}", f"model-2{suffix}", "infer.py"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    loaded = whole(model, engine)
     pixels = [images(1, 60, 90)[0]]
     with torch.inference_mode():
         wanted, found = model(pixels), loaded(pixels)
@@ -169,27 +196,39 @@ def test_heads_of_two_passes_are_two_graphs(engine: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("engine", KEEPING)
 @pytest.mark.parametrize("resize", [False, True])
-def test_the_script_needs_neither_the_zoo_nor_torch(engine: str, resize: bool, tmp_path: Path) -> None:
-    model = confident()
-    exported(model, engine, tmp_path / "out", resize=resize)
+def test_the_script_needs_neither_the_zoo_nor_torch(engine: str, resize: bool, tmp_path: Path, exports: Exports) -> None:
+    model, folder = exports(engine, resize)
     picture = images(1, 64, 80)[0]
     np.save(tmp_path / "picture.npy", picture.permute(1, 2, 0).numpy())
     code = (
         "import runpy, sys\n"
         "sys.modules.update(dict.fromkeys(('zoo', 'torch', 'torchvision')))\n"  # importing them fails
         f"sys.argv = ['infer.py', {str(tmp_path / 'picture.npy')!r}]\n"
-        f"runpy.run_path({str(tmp_path / 'out' / 'infer.py')!r}, run_name='__main__')\n"
+        f"runpy.run_path({str(folder / 'infer.py')!r}, run_name='__main__')\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    found = eval(done.stdout.split(" ", 1)[1])
+    found = json.loads(done.stdout)
     with torch.inference_mode():
         (wanted,) = model([picture])
-    count = found["counts"]
-    assert count == len(wanted["scores"])
-    np.testing.assert_allclose(found["boxes"][:count], wanted["boxes"].numpy(), atol=0.05)
-    np.testing.assert_allclose(found["scores"][:count], wanted["scores"].numpy(), atol=1e-4)
-    assert sorted(found["labels"][:count]) == sorted(wanted["labels"].tolist())
+    np.testing.assert_allclose(found["boxes"], wanted["boxes"].numpy(), atol=0.05)
+    np.testing.assert_allclose(found["scores"], wanted["scores"].numpy(), atol=1e-4)
+    assert found["labels"] == wanted["labels"].tolist()
+
+
+def test_the_script_applies_thresholds(tmp_path: Path, exports: Exports) -> None:
+    pytest.importorskip("onnxruntime")
+    model, folder = exports("onnxruntime", False)
+    shutil.copytree(folder, tmp_path / "out")
+    content = json.loads((folder / "model.json").read_text())
+    content["metadata"]["thresholds"] = {"a": 0.5, "b": 1.0, "c": 0.0}
+    (tmp_path / "out" / "model.json").write_text(json.dumps(content))
+    picture = images(1, 64, 80)[0].permute(1, 2, 0).numpy()
+    found = runpy.run_path(str(tmp_path / "out" / "infer.py"))["answer"](picture)
+    (answer,) = model([picture])
+    kept = (answer["labels"] == 2) | ((answer["labels"] == 0) & (answer["scores"] >= 0.5))
+    assert 0 < int(kept.sum()) < len(kept)
+    assert sorted(found["labels"].tolist()) == sorted(answer["labels"][kept].tolist())
 
 
 def test_the_format_torch_has_no_such_graph(tmp_path: Path) -> None:
