@@ -22,6 +22,7 @@ from zoo.registry import Registry
 from zoo.system.logs import errors_alone
 from zoo.system.onnx_graph import Part
 from zoo.system.precision import EnginePrecision
+from zoo.system.telemetry import no_statistics
 from zoo.system.wording import reason
 
 _fx_config: Any = _config  # torch adds `patch` at import
@@ -218,7 +219,7 @@ def quantise(
     it, to a runner for the judge. The operations named in `spared` stay unquantised. Raise an `InputError` if NNCF isn't installed.
     """
     # NNCF displays progress bars on standard output
-    with errors_alone("nncf", "torch.utils.cpp_extension"), contextlib.redirect_stdout(sys.stderr):
+    with no_statistics(), errors_alone("nncf", "torch.utils.cpp_extension"), contextlib.redirect_stdout(sys.stderr):
         try:
             import nncf
         except ImportError as error:

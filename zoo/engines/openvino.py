@@ -16,6 +16,7 @@ from torch import Tensor
 from zoo.engines import ENGINES, Engine, Judge, Network, Runner, Tensors, one_reason, quantise
 from zoo.system.onnx_graph import Part
 from zoo.system.precision import EnginePrecision
+from zoo.system.telemetry import no_statistics
 
 
 @ENGINES.register("openvino")
@@ -34,7 +35,7 @@ class OpenVINO(Engine):
         """Convert the exported graph, write it to a file and read it back, because the graph in memory differs in the last bits."""
         import openvino
 
-        with one_reason(self.name, network), tempfile.TemporaryDirectory() as folder:
+        with one_reason(self.name, network), no_statistics(), tempfile.TemporaryDirectory() as folder:
             model = openvino.convert_model(network.exported())
             _join_prelus(model)
             _name(model, network.name)
@@ -70,7 +71,7 @@ class OpenVINO(Engine):
         """Convert an ONNX graph."""
         import openvino
 
-        with tempfile.TemporaryDirectory() as folder:
+        with no_statistics(), tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "graph.onnx"
             path.write_bytes(graph.SerializeToString())
             return openvino.convert_model(path)

@@ -26,6 +26,7 @@ from zoo.engines import ENGINES
 from zoo.errors import InputError
 from zoo.images.preprocess import Preprocess
 from zoo.models.compiled import Agreement, Making
+from zoo.models.fingerprint import fingerprints
 from zoo.models.model import Model
 from zoo.models.whole import InputType, WholeModel
 
@@ -57,10 +58,11 @@ def confident(**options: Any) -> Model:
 
 def whole(model: Model, engine: str, resize: bool = False) -> WholeModel:
     """Return a model with one graph per pass, without the comparison with eager that `zoo.export` makes."""
-    conversion = Conversion(model, "", ENGINES[engine](), "fp32", 1)
+    known = fingerprints(model)
+    conversion = Conversion(model, known["model"], ENGINES[engine](), "fp32", 1)
     config = given(model.config) if resize else model.config
     made = Joined(conversion, "uint8" if resize else "float32", resize)
-    return WholeModel(config, model.metadata, {}, made, Making(engine, "fp32", 1, Agreement(0, 0.0, None)), made.input_type)
+    return WholeModel(config, model.metadata, known, made, Making(engine, "fp32", 1, Agreement(0, 0.0, None)), made.input_type)
 
 
 @pytest.fixture(scope="module")

@@ -148,7 +148,7 @@ def test_a_dict_of_before_there_was_alignment_says_that_there_is_none() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"policy": "stretch"}, "policy is 'stretch'; expected 'crop', 'squash' or 'fit'"),
+        ({"policy": "stretch"}, "policy is 'stretch'; expected 'crop', 'squash', 'fit' or 'given'"),
         ({"interpolation": "nearest"}, "interpolation is 'nearest'; expected 'bilinear' or 'bicubic'"),
         ({"size_hw": (0, 5)}, r"size_hw is \(0, 5\); expected a height and a width in pixels"),
         ({"size_hw": (5,)}, r"size_hw is \(5,\)"),

@@ -58,7 +58,7 @@ def displacement(clean: Any, worse: Any, box: Any) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("source", ["voc:{}/bccd?split=test&limit=3", "coco:{}/coco-mini?limit=6"])
+@pytest.mark.parametrize("source", ["voc:{}/bccd?split=test&limit=6", "coco:{}/coco-mini?limit=8"])
 @pytest.mark.parametrize("name", ["motion_blur", "glass_blur", "elastic_transform", "zoom_blur", "pixelate", "jpeg_compression"])
 def test_things_stay_in_their_boxes(shared_data: Path, source: str, name: str) -> None:
     """Covers the corruptions that move pixels: the content of most boxes must stay in place, at a severity that doesn't destroy it."""
