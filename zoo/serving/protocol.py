@@ -107,7 +107,7 @@ def _uploads(asked: dict[str, Any], binary: bytes, most: int) -> list[Upload]:
         raise RefusedError(400, _EXPECTED)
     given = inputs[0]
     shape = given.get("shape")
-    if not isinstance(shape, list) or not all(type(length) is int and 0 < length < 2**31 for length in shape):
+    if not isinstance(shape, list) or not shape or not all(type(length) is int and 0 < length < 2**31 for length in shape):
         raise RefusedError(400, f"the shape is {str(shape)[:100]}; {_EXPECTED}")
     size = _parameters(given).get("binary_data_size")
     data = None
