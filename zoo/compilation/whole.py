@@ -21,7 +21,7 @@ from zoo.compilation.agreement import SAME, DisagreementError
 from zoo.compilation.conversion import Conversion
 from zoo.compilation.source import Source
 from zoo.data.dataset import OnError
-from zoo.engines import Runner
+from zoo.engines import GraphEngine, Runner
 from zoo.images.preprocess import STEP, Preprocess
 from zoo.models.compiled import Compiled, SizeHW
 from zoo.models.config import ModelConfig
@@ -45,6 +45,7 @@ def whole_graph(conversion: Conversion, name: str, input_type: InputType = "floa
         resize: whether the graph scales (and crops) the images as the model's preprocessing does.
     """
     model, way, engine = conversion.model, conversion.passes[name], conversion.engine
+    assert isinstance(engine, GraphEngine), "zoo.export chooses the engine by the format"
     prepared = prepare(way.preprocess, input_type, resize)
     parts = [Part(engine.from_onnx(prepared), [INPUT], ["pixels", "padded_hw", "frame"])]
     further = {(each.head, each.name): unique for unique, each in further_networks(model).items()}

@@ -147,24 +147,28 @@ class Engine(ABC):
     def read(self, path: Path) -> Any:
         """Read a network written by `write`. Errors are raised unchanged."""
 
-    def from_onnx(self, graph: Any) -> Any:
-        """Convert an ONNX graph, such as the steps between networks in an export with one graph. Only some engines can."""
-        raise InputError(f"the engine {self.name} doesn't support exports with one graph; use the format onnx or openvino")
-
-    def count_outputs(self, converted: Any) -> int:
-        """Return the number of outputs of a converted network."""
-        raise NotImplementedError
-
-    def join(self, parts: Sequence[Part], inputs: Sequence[str], outputs: Sequence[str]) -> Any:
-        """Join converted graphs, in order, into one with some of their inputs and outputs."""
-        raise NotImplementedError
-
     @abstractmethod
     def start(self, converted: Any, precision: EnginePrecision, threads: int) -> Runner:
         """Return a runner, which is a function that computes the network on CPU tensors.
 
         The outputs of a runner are valid until its next call. Only one thread at a time calls it.
         """
+
+
+class GraphEngine(Engine):
+    """Base class of engines that can join several graphs into one, for exports with one graph."""
+
+    @abstractmethod
+    def from_onnx(self, graph: Any) -> Any:
+        """Convert an ONNX graph, such as the steps between the networks of a model."""
+
+    @abstractmethod
+    def count_outputs(self, converted: Any) -> int:
+        """Return the number of outputs of a converted network."""
+
+    @abstractmethod
+    def join(self, parts: Sequence[Part], inputs: Sequence[str], outputs: Sequence[str]) -> Any:
+        """Join converted graphs, in order, into one with some of their inputs and outputs."""
 
 
 ENGINES: Registry[type[Engine]] = Registry("engine", package="zoo.engines")

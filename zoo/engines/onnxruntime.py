@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zoo.engines import ENGINES, Engine, Judge, Network, Runner, Tensors, one_reason, quantise
+from zoo.engines import ENGINES, GraphEngine, Judge, Network, Runner, Tensors, one_reason, quantise
 from zoo.images.preprocess import as_float
 from zoo.system.logs import errors_alone
 from zoo.system.onnx_graph import Part, join
@@ -23,7 +23,7 @@ from zoo.system.precision import EnginePrecision
 
 
 @ENGINES.register("onnxruntime")
-class OnnxRuntime(Engine):
+class OnnxRuntime(GraphEngine):
     """ONNX Runtime on the CPU, with quantisation by NNCF."""
 
     name = "onnxruntime"

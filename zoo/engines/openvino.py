@@ -13,14 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zoo.engines import ENGINES, Engine, Judge, Network, Runner, Tensors, one_reason, quantise
+from zoo.engines import ENGINES, GraphEngine, Judge, Network, Runner, Tensors, one_reason, quantise
 from zoo.system.onnx_graph import Part
 from zoo.system.precision import EnginePrecision
 from zoo.system.telemetry import no_statistics
 
 
 @ENGINES.register("openvino")
-class OpenVINO(Engine):
+class OpenVINO(GraphEngine):
     """OpenVINO on the CPU, with quantisation by NNCF."""
 
     name = "openvino"

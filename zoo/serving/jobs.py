@@ -48,7 +48,7 @@ class Job:
 
     @property
     def late(self) -> bool:
-        """Whether the deadline of the request has passed, so that nobody waits for the result."""
+        """Whether the deadline of the request has passed, so that the result is no longer needed."""
         return time.monotonic() > float(self.header["deadline"])
 
     def took(self, stage: str, seconds: float) -> None:

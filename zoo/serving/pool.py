@@ -104,7 +104,7 @@ class Pool:
             folder.cleanup()
 
     async def _generation(self) -> list[WorkerProcess]:
-        """Start workers that load the models anew, one after the other: the first compiles them for all if that is requested."""
+        """Replace the workers one by one, so that they reload the models; the first compiles them for all if requested."""
         folder = tempfile.TemporaryDirectory(prefix="zoo-serve-")
         self._folders.append(folder)
         found: list[WorkerProcess] = []

@@ -23,6 +23,7 @@ from zoo.compilation.compile import FORMATS
 from zoo.compilation.conversion import Conversion
 from zoo.compilation.whole import Joined, given, prepare
 from zoo.engines import ENGINES
+from zoo.engines.onnxruntime import OnnxRuntime
 from zoo.errors import InputError
 from zoo.images.preprocess import Preprocess
 from zoo.models.compiled import Agreement, Making
@@ -145,7 +146,7 @@ def test_a_graph_that_scales_images_takes_them_as_they_are(engine: str, task: st
 def test_images_are_scaled_as_by_preprocessing(policy: Any, interpolation: Any, antialias: bool, input_type: InputType) -> None:
     pytest.importorskip("onnxruntime")
     preprocess = Preprocess(policy, (48, 64), 0.9, interpolation, antialias)
-    engine = ENGINES["onnxruntime"]()
+    engine = OnnxRuntime()
     run = engine.start(engine.from_onnx(prepare(preprocess, input_type, resize=True)), "fp32", 1)
     for size in ((50, 70), (97, 60), (20, 31), (300, 200)):
         pixels = images(2, *size)

@@ -21,7 +21,7 @@ class Plain(Scoring):
     primary_score = "top1"
 
     def metric(self, dataset: Any, classes: tuple[str, ...], **options: Any) -> Metric:
-        raise NotImplementedError
+        return get_task("classification").scoring.metric(dataset, classes, **options)
 
 
 def test_a_task_without_thresholds_says_so() -> None:

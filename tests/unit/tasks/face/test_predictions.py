@@ -271,7 +271,7 @@ def test_keys_that_a_file_can_not_tell_apart(tmp_path: Path) -> None:
 
 
 def test_an_array_whose_header_is_an_unfinished_expression(tmp_path: Path) -> None:
-    """NumPy repairs the headers of Python 2 by tokenizing them, which raises an error of its own class."""
+    """NumPy repairs the headers of Python 2 by tokenizing them, which raises a `TokenError`."""
     header = b"{'descr': '<f4', 'shape': (4L,"
     array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
     with zipfile.ZipFile(tmp_path / "e.npz", "w") as archive:
