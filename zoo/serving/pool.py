@@ -104,7 +104,7 @@ class Pool:
             folder.cleanup()
 
     async def _generation(self) -> list[WorkerProcess]:
-        """Replace the workers one by one, so that they reload the models; the first compiles them for all if requested."""
+        """Start a new set of workers, one after the other; the first compiles the models for all of them if that is requested."""
         folder = tempfile.TemporaryDirectory(prefix="zoo-serve-")
         self._folders.append(folder)
         found: list[WorkerProcess] = []
