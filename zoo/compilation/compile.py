@@ -68,6 +68,20 @@ def compile(
         >>> zoo.compile(model, engine="eager").making.agreement.agreement
         1.0
     """
+    source = _source(model, precision, data, on_error, tune_seconds, say, progress)
+    return _compiled(source, engine, precision, batch_size, tune_seconds)
+
+
+def _source(
+    model: Model,
+    precision: AskedPrecision,
+    data: object,
+    on_error: OnError,
+    tune_seconds: float,
+    say: Callable[[str], None] | None,
+    progress: Progress | None,
+) -> Source:
+    """Check the arguments of `compile`, and open the data."""
     if isinstance(model, Compiled):
         raise InputError(
             f"the model is compiled already (engine {model.making.engine}, {model.precision}); compile the original model instead"
@@ -78,8 +92,13 @@ def compile(
         raise InputError(f"tune_seconds is {tune_seconds}; expected 0 or more seconds")
     if precision == "int8" and data is None:
         raise InputError("int8 requires images for calibration: pass data= (--calibration) with a few hundred of your images")
-    say = say or (lambda text: None)
-    source = Source.of(model, data, on_error, say, progress or Progress(enabled=False))
+    return Source.of(model, data, on_error, say or (lambda text: None), progress or Progress(enabled=False))
+
+
+def _compiled(
+    source: Source, engine: str, precision: AskedPrecision, batch_size: int | None = None, tune_seconds: float = 20.0
+) -> Compiled:
+    """Return the source's model compiled for an engine. The arguments are those of `compile`."""
     if engine == "auto":
         return quickest(source, precision, batch_size, tune_seconds)
     chosen = ENGINES[engine]()
@@ -94,9 +113,9 @@ def compile(
     except DisagreementError as error:
         if precision != "auto" or settled == "fp32":
             raise
-        say(f"{error}; falling back to fp32")
+        source.say(f"{error}; falling back to fp32")
         compiled = source.compiled(chosen, "fp32")
-    say(f"engine {engine}, {compiled.precision}: {compiled.making}")
+    source.say(f"engine {engine}, {compiled.precision}: {compiled.making}")
     return compiled
 
 
@@ -161,8 +180,9 @@ def export(
     if chosen not in get_args(InputType):
         raise InputError(f"input_type is {input_type!r}; expected {' or '.join(get_args(InputType))}")
     check_place(Path(folder), compiled=True)  # before compiling, which may take minutes
-    compiled = compile(model, FORMATS[format], precision, data=data, on_error=on_error, say=say, progress=progress)
+    source = _source(model, precision, data, on_error, 0.0, say, progress)
+    compiled = _compiled(source, FORMATS[format], precision)
     if whole:
-        compiled = joined(model, compiled, chosen, resize, data, on_error)
+        compiled = joined(source, compiled, chosen, resize)
     save(compiled, folder)
     return compiled

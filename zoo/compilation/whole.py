@@ -10,7 +10,7 @@ images as given, for y and x.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,13 @@ import torch
 from zoo.compilation.agreement import SAME, DisagreementError
 from zoo.compilation.conversion import Conversion
 from zoo.compilation.source import Source
-from zoo.data.dataset import OnError
 from zoo.engines import GraphEngine, Runner
 from zoo.images.preprocess import STEP, Preprocess
 from zoo.models.compiled import Compiled, SizeHW
 from zoo.models.config import ModelConfig
-from zoo.models.model import Model
 from zoo.models.networks import PICTURES, further_networks
 from zoo.models.whole import InputType, WholeModel
 from zoo.system.onnx_graph import OnnxGraph, Part
-from zoo.system.progress import Progress
 from zoo.task.head import Head
 
 INPUT = "pictures"
@@ -85,6 +82,7 @@ class Joined:
     conversion: Conversion
     input_type: InputType
     resize: bool
+    graphs: dict[str, Any] = field(default_factory=dict)  # joined graphs by the name of the pass, made at first use
 
     def made_for(self, name: str, size_hw: SizeHW) -> None:
         """Return None: a graph takes images of any size."""
@@ -107,11 +105,13 @@ class Joined:
         return written
 
     def _graph(self, name: str) -> Any:
-        return whole_graph(self.conversion, name, self.input_type, self.resize)
+        if name not in self.graphs:
+            self.graphs[name] = whole_graph(self.conversion, name, self.input_type, self.resize)
+        return self.graphs[name]
 
 
-def joined(model: Model, compiled: Compiled, input_type: InputType, resize: bool, data: object, on_error: OnError) -> WholeModel:
-    """Return a compiled model with joined graphs.
+def joined(source: Source, compiled: Compiled, input_type: InputType, resize: bool) -> WholeModel:
+    """Return a model that was compiled from a source with joined graphs.
 
     Raises:
         InputError: the engine can't run one of the networks, so that it has no graph.
@@ -125,7 +125,6 @@ def joined(model: Model, compiled: Compiled, input_type: InputType, resize: bool
     config = given(compiled.config) if resize else compiled.config
     made = Joined(conversion, input_type, resize)
     whole = WholeModel(config, compiled.metadata, compiled.fingerprints, made, compiled.making, input_type)
-    source = Source.of(model, data, on_error, lambda text: None, Progress(enabled=False))
     for name, head in source.heads.items():
         one, other = compiled.view(name), whole.view(name)
         own = head.task.answers.for_model(one.classes, one.metadata)
