@@ -68,8 +68,10 @@ def compile(
         >>> zoo.compile(model, engine="eager").making.agreement.agreement
         1.0
     """
-    source = _source(model, precision, data, on_error, tune_seconds, say, progress)
-    return _compiled(source, engine, precision, batch_size, tune_seconds)
+    if not tune_seconds >= 0:  # true for NaN as well
+        raise InputError(f"tune_seconds is {tune_seconds}; expected 0 or more seconds")
+    source = _source(model, precision, data, on_error, say, progress)
+    return quickest(source, precision, batch_size, tune_seconds) if engine == "auto" else _compiled(source, engine, precision)
 
 
 def _source(
@@ -77,7 +79,6 @@ def _source(
     precision: AskedPrecision,
     data: object,
     on_error: OnError,
-    tune_seconds: float,
     say: Callable[[str], None] | None,
     progress: Progress | None,
 ) -> Source:
@@ -88,19 +89,13 @@ def _source(
         )
     if precision not in ("auto", "fp32", "bf16", "int8"):
         raise InputError(f"precision is {precision!r}; expected auto, fp32, bf16 or int8")
-    if not tune_seconds >= 0:  # true for NaN as well
-        raise InputError(f"tune_seconds is {tune_seconds}; expected 0 or more seconds")
     if precision == "int8" and data is None:
         raise InputError("int8 requires images for calibration: pass data= (--calibration) with a few hundred of your images")
     return Source.of(model, data, on_error, say or (lambda text: None), progress or Progress(enabled=False))
 
 
-def _compiled(
-    source: Source, engine: str, precision: AskedPrecision, batch_size: int | None = None, tune_seconds: float = 20.0
-) -> Compiled:
-    """Return the source's model compiled for an engine. The arguments are those of `compile`."""
-    if engine == "auto":
-        return quickest(source, precision, batch_size, tune_seconds)
+def _compiled(source: Source, engine: str, precision: AskedPrecision) -> Compiled:
+    """Return the source's model compiled for one engine."""
     chosen = ENGINES[engine]()
     missing = chosen.missing()
     if missing is not None:
@@ -180,7 +175,7 @@ def export(
     if chosen not in get_args(InputType):
         raise InputError(f"input_type is {input_type!r}; expected {' or '.join(get_args(InputType))}")
     check_place(Path(folder), compiled=True)  # before compiling, which may take minutes
-    source = _source(model, precision, data, on_error, 0.0, say, progress)
+    source = _source(model, precision, data, on_error, say, progress)
     compiled = _compiled(source, FORMATS[format], precision)
     if whole:
         compiled = joined(source, compiled, chosen, resize)
