@@ -11,7 +11,7 @@ import tyro
 
 from zoo.cli.context import print_json, progress_of
 from zoo.cli.flags import BatchSize, EvaluationData, RunFlags, Workers
-from zoo.cli.heads import head_values
+from zoo.cli.heads import check_data, head_values
 from zoo.errors import InputError
 from zoo.evaluation.intervals import REPLICATES
 
@@ -56,8 +56,7 @@ def run(flags: Flags) -> int:
     from zoo.models.heads import head_data
 
     main = flags.main
-    if not main.data:
-        raise InputError("no data: pass --data with a path or a dataset string, or --data NAME=DATA for each head of a model with several")
+    check_data(main.data)
     with progress_of(flags.run.quiet) as progress:
         a, b = ([Compared.of(path, main) for path in _named(side)] for side in (main.a, main.b))
         joint = next((each for each in (*a, *b) if len(each.heads) > 1), None)

@@ -11,7 +11,7 @@ import tyro
 
 from zoo.cli.context import class_list, compiled, given, print_json, progress_of, saved_or_built, task_flags
 from zoo.cli.flags import BatchSize, EngineFlags, EvaluationData, Workers, combine
-from zoo.cli.heads import head_values
+from zoo.cli.heads import check_data, head_values
 from zoo.errors import InputError
 from zoo.evaluation.intervals import REPLICATES
 
@@ -75,8 +75,7 @@ def run(flags: Any) -> int:
     """Run the command and return its exit status."""
     if flags.main.replicates < 0:
         raise InputError(f"--replicates is {flags.main.replicates}; expected 0 or more")
-    if not flags.main.data:
-        raise InputError("no data: pass --data with a path or a dataset string, or --data NAME=DATA for each head of a model with several")
+    check_data(flags.main.data)
     _check_robustness(flags.main)
     if flags.main.corruptions or flags.main.attack is not None:
         return _robustness(flags)

@@ -54,6 +54,12 @@ def head_values(flag: str, values: Sequence[str], heads: Sequence[str]) -> str |
     return named_values(flag, values, heads)
 
 
+def check_data(values: Sequence[str]) -> None:
+    """Raise an `InputError` unless `--data` is set."""
+    if not values:
+        raise InputError("no data: pass --data with a path or a dataset string, or --data NAME=DATA for each head of a model with several")
+
+
 def calibration_data(values: Sequence[str], heads: Sequence[str]) -> str | dict[str, str] | None:
     """Return the value of `--calibration`: one source of images for all heads, or a dict from head name; None if the flag isn't set.
 

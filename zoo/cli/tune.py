@@ -10,7 +10,7 @@ import tyro
 
 from zoo.cli.context import print_json, progress_of
 from zoo.cli.flags import BatchSize, RunFlags, Workers
-from zoo.cli.heads import head_values
+from zoo.cli.heads import check_data, head_values
 from zoo.errors import InputError
 from zoo.evaluation.intervals import REPLICATES
 
@@ -54,8 +54,7 @@ class Flags:
 def run(flags: Flags) -> int:
     """Run the command and return its exit status."""
     main = flags.main
-    if not main.data:
-        raise InputError("no data: pass --data with a path or a dataset string, or --data NAME=DATA for each head of a model with several")
+    check_data(main.data)
     if main.replicates < 0:
         raise InputError(f"--replicates is {main.replicates}; expected 0 or more")
     from zoo.evaluation.tune import OperatingPoint, tune
