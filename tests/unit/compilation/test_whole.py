@@ -30,6 +30,8 @@ from zoo.models.compiled import Agreement, Making
 from zoo.models.fingerprint import fingerprints
 from zoo.models.model import Model
 from zoo.models.whole import InputType, WholeModel
+from zoo.tasks.detection.model.graph import select
+from zoo.tasks.detection.model.postprocessing import select_detections
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 FORMAT = {engine: name for name, engine in FORMATS.items()}
@@ -139,6 +141,38 @@ def test_a_graph_that_scales_images_takes_them_as_they_are(engine: str, task: st
             torch.testing.assert_close(found, wanted, atol=0.02 * float(wanted.abs().max()), rtol=0)
 
 
+def test_floats_are_rounded_for_a_graph_of_bytes(exports: Exports) -> None:
+    pytest.importorskip("onnxruntime")
+    loaded = zoo.load(exports("onnxruntime", True)[1])
+    pixels = images(1, 64, 80)[0].clamp(1, 254)
+    for step, same in ((0.4, pixels), (0.6, pixels + 1), (-0.6, pixels - 1)):
+        check(loaded([same]), loaded([(pixels.float() + step) / 255]))
+
+
+def test_the_selection_is_that_of_eager() -> None:
+    """With boxes that are thinner than a hundredth of a pixel, which are dropped, and boxes outside the image."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    heads = confident().head.roi_heads
+    generator = torch.Generator().manual_seed(1)
+    corner = torch.rand(40, 2, generator=generator) * 50
+    proposals = torch.cat([corner, corner + 5 + 20 * torch.rand(40, 2, generator=generator)], 1)
+    logits, deltas = (torch.randn(40, count, generator=generator) for count in (4, 16))
+    deltas[::3, 2::4] = -60.0  # the width is divided by e^12
+    session = onnxruntime.InferenceSession(select(heads, {}).SerializeToString())
+    rows = np.stack([np.zeros(40, np.int64), np.arange(40)], 1)
+    frame = np.array([60, 70, 1, 1], np.float32)
+    boxes, scores, labels, counts = session.run(
+        None, {"logits": logits.numpy(), "deltas": deltas.numpy(), "rows": rows, "proposals": proposals[None].numpy(), "frame": frame}
+    )
+    ((wanted, best, classes, _),) = select_detections(heads, logits, deltas, [proposals], [(60, 70)])
+    assert 20 < len(best) < 100
+    assert counts.tolist() == [len(best)]
+    np.testing.assert_allclose(boxes[0, : len(best)], wanted, atol=1e-4)
+    np.testing.assert_allclose(scores[0, : len(best)], best, atol=1e-6)
+    assert labels[0, : len(best)].tolist() == (classes - 1).tolist()
+    assert not boxes[0, len(best) :].any()
+
+
 @pytest.mark.parametrize("policy", ["crop", "squash", "fit"])
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("antialias", [False, True])
@@ -174,13 +208,14 @@ def test_heads_that_share_a_pass_are_one_graph(engine: str, tmp_path: Path) -> N
     assert content["whole"]["outputs"] == {
         "pictures": [["species.logits"], [f"parts.{name}" for name in ("boxes", "scores", "labels", "counts")]]
     }
-    pixels = [*images(2, 60, 90)]
-    with torch.inference_mode():
-        wanted, found = model(pixels), loaded(pixels)
-        torch.testing.assert_close(found["species"], wanted["species"], atol=1e-4, rtol=0)
-        check(wanted["parts"], found["parts"])
-        check(wanted["parts"], loaded.view("parts")(pixels))
-        assert [*loaded(pixels, tasks=["species"])] == ["species"]
+    for size in ((60, 90), (70, 80)):  # after scaling, the second is 73 pixels wide, and its map of three columns is used up to the third
+        pixels = [*images(2, *size)]
+        with torch.inference_mode():
+            wanted, found = model(pixels), loaded(pixels)
+            torch.testing.assert_close(found["species"], wanted["species"], atol=1e-5, rtol=0)
+            check(wanted["parts"], found["parts"])
+            check(wanted["parts"], loaded.view("parts")(pixels))
+    assert [*loaded(pixels, tasks=["species"])] == ["species"]
 
 
 @pytest.mark.parametrize("engine", KEEPING)
