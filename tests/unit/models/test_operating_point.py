@@ -82,7 +82,10 @@ def test_classes_that_the_data_lacks_keep_their_default(tmp_path: Path, capsys: 
     found = json.loads(capsys.readouterr().out)
     assert [*found["kept"]] == [name for name in DIGITS if name != "3"]
     assert found["classes"]["3"]["precision"] == 1
+    stored = json.loads((folder / "model.json").read_text(encoding="utf-8"))["metadata"]["operating_point"]
     assert (folder / "model.json").read_bytes() != before
+    assert [*stored["classes"]] == ["3"]
+    assert stored["kept"] == [name for name in DIGITS if name != "3"]
 
 
 def test_nothing_is_stored_without_a_threshold_or_an_image(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import io
 import json
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 import pytest
@@ -54,6 +54,31 @@ def test_a_drawn_picture_is_returned_as_png() -> None:
                 refused = await server.predict(*[("a.png", picture())] * files, query=query)
                 assert refused.status_code == 422
                 assert message in refused.json()["error"]
+
+    run(test())
+
+
+def test_bodies_count_only_until_they_are_answered() -> None:
+    async def test() -> None:
+        async with local() as server:
+            body = picture() + bytes(90_000)
+            statuses = {(await server.predict(("large.png", body))).status_code for _ in range(12)}
+            assert statuses == {200}
+
+    run(test())
+
+
+def test_a_body_of_unstated_length_is_refused_when_it_is_too_large() -> None:
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield bytes(40_000)
+
+    async def test() -> None:
+        async with local() as server:
+            headers = {"content-type": "image/png"}
+            answer = await server.client.post("/v1/models/colours/predict", content=body(), headers=headers)
+            assert answer.status_code == 413
+            assert "the limit is 100000 bytes" in answer.json()["error"]
 
     run(test())
 

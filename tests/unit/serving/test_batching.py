@@ -8,6 +8,16 @@ import time
 from zoo.serving.batching import Batches
 
 
+def taken(batches: Batches[int]) -> tuple[str, list[int]] | None:
+    """Return the next batch; fail if that takes more than seconds."""
+    found = list[tuple[str, list[int]] | None]()
+    thread = threading.Thread(target=lambda: found.append(batches.take()), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert found, "no batch was returned"
+    return found[0]
+
+
 def filled(count: int, size: int = 4, wait_s: float = 0.0) -> Batches[int]:
     batches: Batches[int] = Batches({"a": size, "b": 2}, wait_s)
     batches.expect("a", count)
@@ -33,8 +43,14 @@ def test_the_model_whose_picture_waits_longest_is_next() -> None:
 
 
 def test_a_lone_picture_does_not_wait() -> None:
-    batches = filled(1, wait_s=60)
-    assert batches.take() == ("a", [0])
+    assert taken(filled(1, wait_s=600)) == ("a", [0])
+
+
+def test_a_picture_that_cannot_be_read_is_no_longer_waited_for() -> None:
+    batches = filled(1, wait_s=600)
+    batches.expect("a", 1)
+    batches.withdraw("a")
+    assert taken(batches) == ("a", [0])
 
 
 def test_a_picture_waits_for_those_that_are_being_decoded() -> None:
