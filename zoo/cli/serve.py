@@ -17,6 +17,7 @@ from zoo.images.headers import MAX_PIXELS
 
 if TYPE_CHECKING:
     from zoo.serving.settings import ServedModel
+    from zoo.serving.tls import Tls
 
 _PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 Repeated = tyro.conf.UseAppendAction[tuple[str, ...]]
@@ -30,7 +31,7 @@ class ServeFlags:
     """Folders of runs or models. NAME is part of the address /v1/models/NAME/predict; by default, it is the name of the folder. A single
     model is also served as "default"."""
     host: str = "127.0.0.1"
-    """Address to listen on. Any but that of this machine requires --token-file or --allow-unauthenticated."""
+    """Address to listen on. Any but that of this machine requires --token-file, --tls-client-ca or --allow-unauthenticated."""
     port: int = 8000
     """Port to listen on; 0 chooses a free one."""
     gallery: Annotated[Repeated, tyro.conf.arg(metavar="[NAME[@MODEL]=]PLACE")] = ()
@@ -69,10 +70,17 @@ class ServeFlags:
     """Origin of web pages on other hosts that may send requests, such as https://example.org, or "*" for all; none by default."""
     root_path: str = ""
     """Path under which a reverse proxy publishes the server, such as /zoo."""
+    allow_host: Annotated[Repeated, tyro.conf.arg(metavar="NAME")] = ()
+    """Name under which the server is reached, such as example.org, or "*" for any. Without it, a server on an address of this machine
+    accepts only this machine's names, so that pages of other sites can't reach it through their own names (DNS rebinding)."""
     tls_certificate: Path | None = None
     """Certificate chain (PEM), to serve HTTPS."""
     tls_key: Path | None = None
     """Private key of the certificate (PEM), if it isn't in the same file."""
+    tls_key_password_file: Path | None = None
+    """File with the password of an encrypted private key."""
+    tls_client_ca: Path | None = None
+    """Certificates (PEM) of authorities: only clients with a certificate of one of them may connect."""
 
 
 def run(flags: ServeFlags) -> int:
@@ -92,23 +100,34 @@ def _settings(flags: ServeFlags) -> Any:
     classes = services()
     galleries = parse_entries(flags.gallery, models, "--gallery")
     chosen = flags.engine
-    if flags.tls_key is not None and flags.tls_certificate is None:
-        raise InputError("--tls-key requires --tls-certificate, which is not set")
     engine = {name: getattr(chosen, name) for name in ("engine", "precision", "tune_seconds")}
     engine |= {name: getattr(flags, name) for name in ("device", "exact", "max_pixels", "detector", "faces")}
-    same = ("host", "port", "workers", "max_batch", "batch_wait_ms", "queue", "timeout", "max_pictures", "root_path")
+    same = ("host", "port", "workers", "max_batch", "batch_wait_ms", "queue", "timeout", "max_pictures")
     return Settings(
         models=models,
         engine=Engine(**engine),
         services={"galleries": galleries} if galleries else {},
         service_classes=classes,
         max_body=int(flags.max_body_mb * 2**20),
-        token=read_token(flags.token_file, flags.host, flags.allow_unauthenticated),
+        token=read_token(flags.token_file, flags.host, flags.allow_unauthenticated or flags.tls_client_ca is not None),
         cors_origins=flags.cors_origin,
-        certificate=flags.tls_certificate,
-        private_key=flags.tls_key,
+        allow_hosts=flags.allow_host,
+        root_path=flags.root_path.rstrip("/"),
+        tls=_tls(flags),
         **{name: getattr(flags, name) for name in same},
     )
+
+
+def _tls(flags: ServeFlags) -> Tls | None:
+    """Return the files of TLS; None for plain HTTP."""
+    from zoo.serving.tls import Tls
+
+    if flags.tls_certificate is not None:
+        return Tls(flags.tls_certificate, flags.tls_key, flags.tls_key_password_file, flags.tls_client_ca)
+    for name in ("tls_key", "tls_key_password_file", "tls_client_ca"):
+        if getattr(flags, name) is not None:
+            raise InputError(f"--{name.replace('_', '-')} requires --tls-certificate, which is not set")
+    return None
 
 
 def _calibrated(model: ServedModel, flags: EngineFlags) -> ServedModel:

@@ -60,14 +60,20 @@ async def _defect(request: Request, error: Exception) -> Response:
 def _add_predictions(app: FastAPI, answering: Answering) -> None:
     @app.get("/v1/models", summary="Models and their heads")
     async def models() -> dict[str, Any]:
-        """List the models with their backbones, heads, tasks and classes."""
+        """List the models with their backbones, heads, tasks, classes, thresholds and services, and the limits on requests."""
         known = answering.pool.models
-        return {"models": [{"name": name, **known[model]} for name, model in answering.settings.names.items() if model in known]}
+        entries = [
+            {"name": name, "model": model, "services": _services_of(answering, model), **known[model]}
+            for name, model in answering.settings.names.items()
+            if model in known
+        ]
+        return {"models": entries, "limits": {"body_bytes": answering.settings.max_body, "pixels": answering.settings.engine.max_pixels}}
 
     @app.get("/v1/models/{name}", summary="One model")
     async def model(name: str) -> dict[str, Any]:
-        """Describe a model: its backbone, heads, tasks and classes."""
-        return {"name": name, **answering.model(name)[1]}
+        """Describe a model: its backbone, heads, tasks, classes, thresholds and services."""
+        model, about = answering.model(name)
+        return {"name": name, "model": model, "services": _services_of(answering, model), **about}
 
     described = parameters(
         draw='"png": return the drawn picture instead of JSON',
@@ -96,6 +102,12 @@ def _add_predictions(app: FastAPI, answering: Answering) -> None:
         # the predictions are already encoded
         skipped = b', "skipped": ' + json.dumps(answer.header["skipped"]).encode() if job["skip_bad"] else b""
         return Response(b'{"predictions": [' + b", ".join(answer.parts) + b"]" + skipped + b"}", media_type="application/json")
+
+
+def _services_of(answering: Answering, model: str) -> dict[str, list[str]]:
+    """Return the names of the services that use a model, by kind: {"galleries": ["friends"]}."""
+    named = {kind: [entry.name for entry in entries if entry.model == model] for kind, entries in answering.settings.services.items()}
+    return {kind: names for kind, names in named.items() if names}
 
 
 def _add_services(app: FastAPI, answering: Answering) -> None:

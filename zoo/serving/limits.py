@@ -12,15 +12,16 @@ from contextlib import suppress
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from zoo.serving.metrics import Metrics
-from zoo.serving.settings import Settings
+from zoo.serving.settings import Settings, is_loopback
 
 _GRACE_S, _LEAST_RATE = 5.0, 10_000  # a body must arrive with this many bytes per second, after the first seconds
 _BODIES = 8  # bodies of the largest size that may be in memory at the same time
 _DRAIN_S = 0.5
+_PORT = re.compile(r":\d*$")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})
 
@@ -89,7 +90,7 @@ class Bodies:
 
 
 class Gate:
-    """ASGI middleware around the application: request ids, the token, origins, logs and metrics."""
+    """ASGI middleware around the application: request ids, the token, origins and hosts, logs and metrics."""
 
     def __init__(self, app: ASGIApp, settings: Settings, bodies: Bodies, metrics: Metrics, log: Callable[[dict[str, Any]], None]) -> None:
         self._app, self._settings, self._bodies, self._metrics, self._log = app, settings, bodies, metrics, log
@@ -102,9 +103,9 @@ class Gate:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        headers, begun = Headers(scope=scope), time.monotonic()
-        if scope["path"].startswith(f"{self._settings.root_path}/"):  # a reverse proxy may remove this part or keep it
-            scope["path"] = scope["path"].removeprefix(self._settings.root_path)
+        headers, begun, root = Headers(scope=scope), time.monotonic(), self._settings.root_path
+        if scope["path"].startswith(f"{root}/"):  # a reverse proxy may remove this part or keep it
+            scope["path"] = scope["path"].removeprefix(root)
         given = headers.get("x-request-id", "")
         state: MutableMapping[str, Any] = scope.setdefault("state", {})
         state["request_id"] = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
@@ -131,6 +132,11 @@ class Gate:
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         """Return the answer to a request that doesn't reach the application; None to let it pass."""
+        if not self._reached_by(name := headers.get("host", "")):
+            message = f"the server isn't known as {name[:100]!r}; to serve it under this name, pass --allow-host (behind a proxy, too)"
+            return RefusedError(421, message).response()
+        if scope["path"] == self._settings.root_path != "":  # relative addresses in the page need the slash
+            return RedirectResponse(f"{self._settings.root_path}/", 308)
         origin = headers.get("origin")
         if origin is not None and not self._own(origin, headers) and not self._allowed(origin):
             return RefusedError(403, f"requests from pages of {origin[:100]!r} are not allowed (--cors-origin)").response()
@@ -146,6 +152,14 @@ class Gate:
         message = "the token is missing or wrong; pass the header Authorization: Bearer TOKEN"
         return RefusedError(401, message, {"WWW-Authenticate": "Bearer"}).response()
 
+    def _reached_by(self, host: str) -> bool:
+        """Return whether requests with this header `Host` are answered."""
+        known = self._settings.hosts
+        if known is None or not host:  # browsers always send it
+            return True
+        name = _PORT.sub("", host.lower()).strip("[]")
+        return name in known or is_loopback(name)
+
     def _allowed(self, origin: str) -> bool:
         return origin in self._settings.cors_origins or "*" in self._settings.cors_origins
 
@@ -157,13 +171,15 @@ class Gate:
     def _mark(self, answer: MutableHeaders, headers: Headers, state: MutableMapping[str, Any]) -> None:
         answer["X-Request-ID"] = state["request_id"]
         answer["X-Content-Type-Options"] = "nosniff"
+        if stages := state.get("stages"):
+            answer["Server-Timing"] = ", ".join(f"{stage};dur={seconds * 1000:.2f}" for stage, seconds in stages.items())
         answer.setdefault("Cache-Control", "no-store")
         origin = headers.get("origin")
         if origin is not None and self._allowed(origin):
             answer["Access-Control-Allow-Origin"] = origin
             answer["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
             answer["Access-Control-Allow-Headers"] = "authorization, content-type, x-request-id, inference-header-content-length"
-            answer["Access-Control-Expose-Headers"] = "x-request-id, retry-after, inference-header-content-length"
+            answer["Access-Control-Expose-Headers"] = "x-request-id, retry-after, server-timing, inference-header-content-length"
             answer.add_vary_header("Origin")
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:

@@ -16,6 +16,7 @@ from zoo.prediction.session import Session
 from zoo.serving.services import Service, service_class
 from zoo.serving.tensors import described_outputs
 from zoo.system.precision import Precision
+from zoo.task.operating import THRESHOLDS
 
 
 @dataclass(frozen=True)
@@ -108,11 +109,17 @@ def described(loaded: Loaded) -> dict[str, Any]:
             "backbone": model.backbone_name,
             "batch_size": session.batch_size,
             "engine": model.engine_details(),
-            "heads": {head: {"task": config.task, "classes": list(config.classes)} for head, config in model.config.heads.items()},
+            "heads": {head: _head(model, head) for head in model.config.heads},
             "outputs": described_outputs(model),
             "notes": _notes(model),
         }
     return found
+
+
+def _head(model: Model, name: str) -> dict[str, Any]:
+    head = model.config.heads[name]
+    about = {"task": head.task, "classes": list(head.classes), "options": dict(head.options)}
+    return {**about, "thresholds": model.head_metadata(name).get(THRESHOLDS)}
 
 
 def _notes(model: Model) -> list[str]:

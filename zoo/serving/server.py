@@ -76,12 +76,13 @@ class _Server(uvicorn.Server):
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or Ctrl-C, and return the exit status.
 
-    SIGTERM and Ctrl-C stop the server after it has answered all requests; a second one stops it at once. SIGHUP reloads the models.
+    SIGTERM and Ctrl-C stop the server after it has answered all requests; a second one stops it at once.
+    SIGHUP reloads the models and the TLS certificate.
 
     Raises:
         InputError: the address is in use, a certificate can't be read, or a model can't be loaded.
     """
-    context = _tls(settings)
+    context = None if settings.tls is None else settings.tls.context()
     with _bind(settings.host, settings.port) as listener:
         return asyncio.run(_serve(settings, listener, context))
 
@@ -112,19 +113,6 @@ def _bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    if settings.certificate is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        context.load_cert_chain(settings.certificate, settings.private_key)
-    except (OSError, ssl.SSLError) as error:
-        raise InputError(
-            f"--tls-certificate {settings.certificate} can't be used with --tls-key {settings.private_key}: {error}"
-        ) from error
-    return context
-
-
 async def _serve(settings: Settings, listener: socket.socket, context: ssl.SSLContext | None) -> int:
     log = Log()
     pool = Pool(settings, log)
@@ -143,7 +131,7 @@ async def _serve(settings: Settings, listener: socket.socket, context: ssl.SSLCo
             return 0
         stopped.cancel()
         loading.result()
-        _handle_signals(loop, server, pool)
+        _handle_signals(loop, server, pool, context)
         serving = asyncio.ensure_future(server.serve([listener]))
         while not (server.started or serving.done()):
             await asyncio.sleep(0.005)
@@ -184,7 +172,7 @@ def _server(settings: Settings, pool: Pool, log: Log, context: ssl.SSLContext | 
     return _Server(config)
 
 
-def _handle_signals(loop: asyncio.AbstractEventLoop, server: _Server, pool: Pool) -> None:
+def _handle_signals(loop: asyncio.AbstractEventLoop, server: _Server, pool: Pool, context: ssl.SSLContext | None) -> None:
     tasks = set[asyncio.Task[Any]]()
 
     def stop() -> None:
@@ -192,6 +180,11 @@ def _handle_signals(loop: asyncio.AbstractEventLoop, server: _Server, pool: Pool
         server.should_exit = True
 
     def reload() -> None:
+        if context is not None and pool.settings.tls is not None:
+            try:
+                pool.settings.tls.renew(context)
+            except InputError as error:
+                pool.log({"event": "reload failed", "error": str(error)})
         task = loop.create_task(pool.reload())
         tasks.add(task)
         task.add_done_callback(tasks.discard)
@@ -203,6 +196,6 @@ def _handle_signals(loop: asyncio.AbstractEventLoop, server: _Server, pool: Pool
 
 def _ready_line(settings: Settings, pool: Pool, listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
-    scheme = "http" if settings.certificate is None else "https"
+    scheme = "http" if settings.tls is None else "https"
     address = f"[{host}]" if ":" in host else host
     return f"zoo: ready: serving {', '.join(settings.names)} at {scheme}://{address}:{port}{settings.root_path}"

@@ -11,6 +11,7 @@ from typing import Any
 
 from zoo.errors import InputError, check_positive
 from zoo.images.headers import MAX_PIXELS
+from zoo.serving.tls import Tls
 from zoo.system.precision import AskedPrecision
 
 DEFAULT = "default"  # further name of the only model, or of the only gallery
@@ -82,8 +83,8 @@ class Settings:
         token: secret that requests must contain; None for no authentication.
         cors_origins: origins of web pages on other hosts that may send requests.
         root_path: path under which a reverse proxy publishes the server.
-        certificate: file of the TLS certificate chain; None for plain HTTP.
-        private_key: file of the TLS certificate's private key; None if it is in `certificate`.
+        allow_hosts: further names under which the server is reached, or "*" for all names; see `hosts`.
+        tls: files of TLS; None for plain HTTP.
     """
 
     models: Sequence[ServedModel]
@@ -102,8 +103,8 @@ class Settings:
     token: str | None = field(default=None, repr=False)
     cors_origins: tuple[str, ...] = ()
     root_path: str = ""
-    certificate: Path | None = None
-    private_key: Path | None = None
+    allow_hosts: tuple[str, ...] = ()
+    tls: Tls | None = None
 
     def __post_init__(self) -> None:
         counts = {"workers": self.workers, "queue": self.queue, "timeout": self.timeout, "max_body": self.max_body}
@@ -112,14 +113,25 @@ class Settings:
             raise InputError(f"serve: batch_wait_ms is {self.batch_wait_ms}; expected 0 or more")
         if not 0 <= self.port <= 65535:
             raise InputError(f"serve: port is {self.port}; expected 0 to 65535")
-        if self.root_path and not self.root_path.startswith("/"):
-            raise InputError(f"serve: root_path is {self.root_path!r}; expected a path that begins with a slash")
+        if self.root_path and (not self.root_path.startswith("/") or self.root_path.endswith("/")):
+            raise InputError(f"serve: root_path is {self.root_path!r}; expected a path that begins with a slash and doesn't end with one")
 
     @property
     def names(self) -> dict[str, str]:
         """Model by each of its names in URLs, including `DEFAULT` if there is a single model."""
         found = {model.name: model.name for model in self.models}
         return found if len(found) > 1 else {DEFAULT: self.models[0].name, **found}
+
+    @property
+    def hosts(self) -> tuple[str, ...] | None:
+        """Names that the header `Host` may have beside those of this machine; None if it may have any.
+
+        A page of another site can have its name resolved to 127.0.0.1 (DNS rebinding), so that the browser takes the server for that site.
+        A server on a public address has a token, which such a page lacks, and doesn't know all of its names.
+        """
+        if "*" in self.allow_hosts or not (self.allow_hosts or is_loopback(self.host)):
+            return None
+        return tuple(name.lower().strip("[]") for name in (self.host, *self.allow_hosts))
 
 
 def parse_models(words: Sequence[str]) -> tuple[ServedModel, ...]:
@@ -188,7 +200,7 @@ def read_token(file: Path | None, host: str, allow_unauthenticated: bool) -> str
         if not allow_unauthenticated and not is_loopback(host):
             raise InputError(
                 f"--host {host} is reachable from other machines: pass --token-file FILE with a secret that requests must contain, "
-                "or --allow-unauthenticated to serve everyone"
+                "--tls-client-ca FILE to require certificates, or --allow-unauthenticated to serve everyone"
             )
         return None
     try:

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from zoo.errors import InputError
-from zoo.prediction.joint import JointPrediction
 from zoo.serving.services import Action
 from zoo.tasks.face.gallery.gallery import LIMITS, Gallery
 from zoo.tasks.face.gallery.named import NamedFaces
@@ -62,7 +61,7 @@ class GalleryService:
         Raises:
             InputError: a parameter is invalid, or the gallery refuses the request, for example because a person isn't enrolled.
         """
-        photos = [cast(Faces, each[self._head] if isinstance(each, JointPrediction) else each) for each in predictions]
+        photos = [cast(Faces, each if isinstance(each, Faces) else cast(Any, each)[self._head]) for each in predictions]
         result: dict[str, Any] = getattr(self, f"_{action}")(photos, values)
         return result
 

@@ -103,8 +103,8 @@ class LocalWorker:
 class Local:
     """A server in this process: `client` sends requests, `worker` can be made slow or fail, `events` is the log."""
 
-    def __init__(self, client: httpx.AsyncClient, worker: LocalWorker, events: list[dict[str, Any]]) -> None:
-        self.client, self.worker, self.events = client, worker, events
+    def __init__(self, client: httpx.AsyncClient, worker: LocalWorker, events: list[dict[str, Any]], settings: Settings) -> None:
+        self.client, self.worker, self.events, self.settings = client, worker, events, settings
 
     async def predict(self, *files: tuple[str, bytes], query: str = "") -> httpx.Response:
         several = [("files", file) for file in files]
@@ -122,8 +122,8 @@ async def local(**changes: Any) -> AsyncIterator[Local]:
     metrics = Metrics(pool)
     app = create_app(Answering(settings, pool, Bodies(settings), metrics), metrics, events.append)
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://zoo.test", timeout=20) as client:
-        yield Local(client, worker, events)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8000", timeout=20) as client:
+        yield Local(client, worker, events, settings)
 
 
 def picture(red: int = 200, green: int = 50, blue: int = 10, side: int = 16, kind: str = "PNG") -> bytes:

@@ -68,6 +68,7 @@ def test_galleries_belong_to_models() -> None:
         ({"batch_wait_ms": -1.0}, "batch_wait_ms is -1.0"),
         ({"port": 70000}, "port is 70000"),
         ({"root_path": "zoo"}, "root_path is 'zoo'"),
+        ({"root_path": "/zoo/"}, "root_path is '/zoo/'"),
     ],
 )
 def test_values_out_of_range(changes: dict[str, Any], message: str) -> None:
@@ -104,7 +105,11 @@ def test_missing_packages_are_named_with_the_extra(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"tls_key": Path("key")}, "--tls-key requires --tls-certificate"), ({"host": "0.0.0.0"}, "pass --token-file")],
+    [
+        ({"tls_key": Path("key")}, "--tls-key requires --tls-certificate"),
+        ({"tls_client_ca": Path("ca")}, "--tls-client-ca requires --tls-certificate"),
+        ({"host": "0.0.0.0"}, "pass --token-file"),
+    ],
 )
 def test_flags_that_need_others(changes: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve, "_PACKAGES", ())
