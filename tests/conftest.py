@@ -75,12 +75,13 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Use a temporary cache instead of the user's. Only its compiled kernels are shared with the other processes that run tests."""
+    """Use a temporary cache instead of the user's. Its compiled kernels and networks are shared with the other processes that run tests."""
     own = tmp_path_factory.getbasetemp()
-    shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "zoo-kernels"
-    shared.mkdir(mode=0o700, exist_ok=True)
+    shared = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "zoo-shared"
     cache = tmp_path_factory.mktemp("zoo-cache")
-    (cache / "kernels").symlink_to(shared, target_is_directory=True)
+    for name in ("kernels", "networks"):
+        (shared / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        (cache / name).symlink_to(shared / name, target_is_directory=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ZOO_CACHE", str(cache))
         # a pool of compiling processes would be started in every process that runs tests, and each would import torch

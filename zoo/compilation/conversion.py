@@ -42,7 +42,7 @@ FEATURES = "features"  # name of the network of backbone and pooling, for models
 _STEP = 32  # pixels; the sides of padded images are multiples of this
 _ROUNDING = 1e-3  # maximum error of a float32 graph, relative to the largest value
 _LENGTH = 24  # of cache keys
-_REVISION = 4  # revision of the conversion and quantisation code; increase it to invalidate cached networks
+_REVISION = 5  # revision of the conversion and quantisation code; increase it to invalidate cached networks
 
 
 @dataclass(frozen=True)
@@ -159,16 +159,22 @@ class Conversion:
         network = self._network(name, size_hw)
         if not self.engine.converts:
             return self.engine.convert(network)
+        if self.precision != "int8":
+            return self._in_full(network, size_hw)
         samples, judge = self.samples.get(name, []), self.judge and self.judge(name)
         key = network_key(self.fingerprint, network, self.engine, samples, judge is not None)
+        return from_cache(self.engine, key, lambda: self.engine.quantise(self._in_full(network, size_hw), samples, judge))
+
+    def _in_full(self, network: Network, size_hw: SizeHW | None) -> Any:
+        """Return the converted network before any quantisation, which therefore needs no second conversion."""
 
         def convert() -> Any:
             made = self.engine.convert(network)
-            if name in self.passes and size_hw is None:
+            if network.name in self.passes and size_hw is None:
                 self._check_sizes(network, made)
-            return self.engine.quantise(made, samples, judge) if self.precision == "int8" else made
+            return made
 
-        return from_cache(self.engine, key, convert)
+        return from_cache(self.engine, network_key(self.fingerprint, network, self.engine, None, False), convert)
 
     def _check_sizes(self, network: Network, made: Any) -> None:
         """Raise an `InputError` if a graph for any image size is incorrect for some sizes."""
@@ -226,15 +232,18 @@ def _other_shapes(height: int, width: int, padded: bool) -> list[tuple[int, int,
     return even if padded else [*even, (1, 3, height + 3, width - 1), (2, 3, width - 1, height + 5)]
 
 
-def network_key(fingerprint: str, network: Network, engine: Engine, samples: Sequence[Tensors], judged: bool) -> str:
-    """Return the cache key of a converted network. `samples` are inputs for calibration; `judged` tells whether there is a `Judge`."""
+def network_key(fingerprint: str, network: Network, engine: Engine, samples: Sequence[Tensors] | None, judged: bool) -> str:
+    """Return the cache key of a converted network.
+
+    `samples` are inputs for calibration, None for a network that isn't quantised; `judged` tells whether there is a `Judge`.
+    """
     shapes = [list(each.shape[2:]) for each in network.example]
-    content: list[Any] = [_REVISION, fingerprint, network.name, shapes, network.free, engine.name, judged]
+    content: list[Any] = [_REVISION, fingerprint, network.name, shapes, network.free, engine.name, judged, samples is not None]
     for package in ("resnet-zoo", "torch", *engine.distributions):
         with contextlib.suppress(PackageNotFoundError):
             content.append(version(package))
     digest = hashlib.blake2b(json.dumps(content).encode())
-    for inputs in samples:
+    for inputs in samples or ():
         for tensor in inputs:
             digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
     return digest.hexdigest()[:_LENGTH]

@@ -228,6 +228,7 @@ def test_what_a_converted_network_is_known_by(fake: type[Fake]) -> None:
     free = replace(network, free=((0, 2, 3),))
     larger = replace(network, example=(torch.zeros(2, 3, 64, 64),))
     keys = [
+        network_key("model", network, fake(), None, False),
         network_key("model", network, fake(), [], False),
         network_key("another", network, fake(), [], False),
         network_key("model", network, ENGINES["onnxruntime"](), [], False),
@@ -239,7 +240,7 @@ def test_what_a_converted_network_is_known_by(fake: type[Fake]) -> None:
         network_key("model", replace(network, name="boxes"), fake(), [], False),
     ]
     assert len(set(keys)) == len(keys)
-    assert network_key("model", network, fake(), [sample], True) == keys[5]
+    assert network_key("model", network, fake(), [sample], True) == keys[6]
 
 
 def test_plain_pictures_need_no_truth(fake: type[Fake], tmp_path: Path) -> None:

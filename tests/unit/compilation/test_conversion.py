@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import zoo
 from tests.engines import Fake, fake, small_model
+from tests.pictures import write_picture
 from zoo.engines import Network
 from zoo.errors import InputError
 from zoo.models.compiled import Compiled
@@ -56,8 +58,15 @@ def test_networks_are_converted_once(fake: type[Fake]) -> None:
     assert fake.converted == ["pictures", "boxes"] * 2, "the second model got the cached networks of the first"
 
 
+def test_a_network_is_converted_once_for_all_precisions(fake: type[Fake], tmp_path: Path) -> None:
+    write_picture(tmp_path / "pictures" / "a.png", np.full((32, 32, 3), 90, np.uint8))
+    for precision in ("int8", "fp32", "int8"):
+        zoo.compile(small_model("classification"), engine="fake", precision=precision, data=tmp_path / "pictures")
+        assert fake.converted == ["pictures"]
+
+
 @pytest.mark.parametrize("damage", ["cut short", "changed", "gone", "list damaged"])
-def test_a_damaged_cache_is_made_anew(damage: str, fake: type[Fake]) -> None:
+def test_a_damaged_cache_entry_is_replaced(damage: str, fake: type[Fake]) -> None:
     model = small_model("classification")
     zoo.compile(model, engine="fake")
     (file,) = cache_folder("networks").glob("*.fake")
