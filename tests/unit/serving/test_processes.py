@@ -39,14 +39,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     zoo.save(zoo.build("resnet20", classes=["a", "b", "c"]), folder / "classes")
     torch.manual_seed(0)
-    boxes = zoo.build("resnet18", "detection", classes=["x", "y"], score_threshold=0.0, max_detections=5)
+    boxes = zoo.build("resnet18", "detection", classes=["x", "y"], score_threshold=0.0, max_detections=5, image_size=256)
     zoo.save(boxes, folder / "boxes")
     face = zoo.build("resnet20", "face", embedding_size=16)
     face.metadata["threshold"] = 1e-4
     zoo.save(face, folder / "people")
-    zoo.save(
-        zoo.build("resnet18", {"kind": "classification", "parts": "detection"}, classes={"kind": ["a"], "parts": ["x"]}), folder / "both"
-    )
+    tasks, classes = {"kind": "classification", "parts": "detection"}, {"kind": ["a"], "parts": ["x"]}
+    zoo.save(zoo.build("resnet18", tasks, classes=classes, image_size=128), folder / "both")
     return folder
 
 
@@ -67,6 +66,19 @@ def server(models: Path) -> Iterator[ServerProcess]:
     words = [f"{name}={models / name}" for name in ("classes", "boxes", "people", "both")]
     gallery = models / "people.gallery"
     with served(*words, "--gallery", f"friends@people={gallery}", "--queue", "100") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def changing(models: Path) -> Path:
+    """Copy the classifier to a folder that tests may change."""
+    return Path(shutil.copytree(models / "classes", models / "changing"))
+
+
+@pytest.fixture(scope="module")
+def small_server(changing: Path, models: Path) -> Iterator[ServerProcess]:
+    """Run a server with low limits, which the last test ends."""
+    with served(changing, f"boxes={models / 'boxes'}", "--max-body-mb", "0.5") as running:
         yield running
 
 
@@ -191,61 +203,57 @@ def test_a_worker_that_hangs_is_replaced(server: ServerProcess, photos: list[Pat
     assert "zoo_worker_restarts 2.0" in server.client.get("/metrics").text
 
 
-def test_models_are_reloaded_at_once_or_not_at_all(models: Path, photos: list[Path], tmp_path: Path) -> None:
-    folder = tmp_path / "changing"
-    shutil.copytree(models / "classes", folder)
-    with served(folder) as server:
-        assert server.process.poll() is None
-        (folder / "weights.safetensors").write_bytes(b"damaged")
-        server.process.send_signal(signal.SIGHUP)
-        assert "weights.safetensors" in server.line("reload failed")
-        assert server.ready()
-        assert post(server, "default", photos[0]).status_code == 200
-        shutil.rmtree(folder)
-        zoo.save(zoo.build("resnet20", classes=["new"]), folder)
-        server.process.send_signal(signal.SIGHUP)
-        server.line('"event": "reloaded"')
-        assert post(server, "default", photos[0]).json()["predictions"][0]["name"] == "new"
-        server.wait(True)
+def test_slow_and_endless_requests_are_ended(small_server: ServerProcess, photos: list[Path]) -> None:
+    body = b"POST /v1/models/changing/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
+    with socket.create_connection(("127.0.0.1", small_server.port)) as unfinished:
+        unfinished.sendall(b"GET /healthz HTTP/1.1\r\nHo")
+        unfinished.settimeout(60)
+        assert unfinished.recv(100) == b"", "the header must arrive within 10 s"
+    with socket.create_connection(("127.0.0.1", small_server.port)) as slow:
+        slow.sendall(body + b"Content-Length: 1000\r\n\r\n1")
+        slow.settimeout(20)
+        assert b" 408 " in slow.recv(1000)
+    with socket.create_connection(("127.0.0.1", small_server.port)) as endless:
+        endless.sendall(body + b"Transfer-Encoding: chunked\r\n\r\n")
+        endless.settimeout(20)
+        answer = b""
+        try:
+            while b"413" not in answer:
+                endless.sendall(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
+                endless.setblocking(False)
+                try:
+                    answer += endless.recv(1000)
+                except BlockingIOError:
+                    pass
+                finally:
+                    endless.setblocking(True)
+        except (BrokenPipeError, ConnectionResetError):
+            answer += endless.recv(1000)
+        assert b" 413 " in answer
+    assert post(small_server, "changing", photos[0]).status_code == 200
 
 
-def test_sigterm_answers_requests_first(models: Path, photos: list[Path]) -> None:
-    with served(models / "boxes") as server, ThreadPoolExecutor(8) as pool:
-        answers = [pool.submit(post, server, "default", *photos) for _ in range(4)]
+def test_models_are_reloaded_at_once_or_not_at_all(small_server: ServerProcess, changing: Path, photos: list[Path]) -> None:
+    server = small_server
+    (changing / "weights.safetensors").write_bytes(b"damaged")
+    server.process.send_signal(signal.SIGHUP)
+    assert "weights.safetensors" in server.line("reload failed")
+    assert server.ready()
+    assert post(server, "changing", photos[0]).status_code == 200
+    shutil.rmtree(changing)
+    zoo.save(zoo.build("resnet20", classes=["new"]), changing)
+    server.process.send_signal(signal.SIGHUP)
+    server.line('"event": "reloaded"')
+    assert post(server, "changing", photos[0]).json()["predictions"][0]["name"] == "new"
+    server.wait(True)
+
+
+def test_sigterm_answers_requests_first(small_server: ServerProcess, photos: list[Path]) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        answers = [pool.submit(post, small_server, "boxes", *photos[:3]) for _ in range(4)]
         time.sleep(0.2)
-        assert server.stop() == 0
+        assert small_server.stop() == 0
         assert [answer.result().status_code for answer in answers] == [200] * 4
-
-
-def test_slow_and_endless_requests_are_ended(models: Path, photos: list[Path]) -> None:
-    with served(models / "classes", "--timeout", "3", "--max-body-mb", "0.5") as server:
-        body = b"POST /v1/models/default/predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
-        with socket.create_connection(("127.0.0.1", server.port)) as unfinished:
-            unfinished.sendall(b"GET /healthz HTTP/1.1\r\nHo")
-            unfinished.settimeout(60)
-            assert unfinished.recv(100) == b"", "the header must arrive within 10 s"
-        with socket.create_connection(("127.0.0.1", server.port)) as slow:
-            slow.sendall(body + b"Content-Length: 1000\r\n\r\n1")
-            slow.settimeout(20)
-            assert b" 408 " in slow.recv(1000)
-        with socket.create_connection(("127.0.0.1", server.port)) as endless:
-            endless.sendall(body + b"Transfer-Encoding: chunked\r\n\r\n")
-            endless.settimeout(20)
-            answer = b""
-            try:
-                while b"413" not in answer:
-                    endless.sendall(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
-                    endless.setblocking(False)
-                    try:
-                        answer += endless.recv(1000)
-                    except BlockingIOError:
-                        pass
-                    finally:
-                        endless.setblocking(True)
-            except (BrokenPipeError, ConnectionResetError):
-                answer += endless.recv(1000)
-            assert b" 413 " in answer
-        assert post(server, "default", photos[0]).status_code == 200
 
 
 @pytest.mark.parametrize(
