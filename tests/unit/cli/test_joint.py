@@ -127,13 +127,14 @@ def test_mistakes_are_named(fake: type[Fake], folder: Path, words: list[str], sa
     assert said in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["eval", "predict", "export"])
 @pytest.mark.parametrize(
-    ("values", "images"),
+    ("command", "values", "images"),
     [
-        ([f"kinds={KINDS}", f"parts={PARTS}"], {"kinds": (12, "top1"), "parts": (3, "AP")}),
-        ([f"parts={PARTS}"], {"kinds": (3, None), "parts": (3, "AP")}),
-        (["{pictures}"], {"kinds": (2, None), "parts": (2, None)}),
+        ("eval", [f"kinds={KINDS}", f"parts={PARTS}"], {"kinds": (12, "top1"), "parts": (3, "AP")}),
+        ("eval", ["{pictures}"], {"kinds": (2, None), "parts": (2, None)}),
+        ("predict", [f"kinds={KINDS}", f"parts={PARTS}"], {"kinds": (12, "top1"), "parts": (3, "AP")}),
+        ("export", [f"parts={PARTS}"], {"kinds": (3, None), "parts": (3, "AP")}),
+        ("export", ["{pictures}"], {"kinds": (2, None), "parts": (2, None)}),
     ],
 )
 def test_calibration_images_of_each_head(

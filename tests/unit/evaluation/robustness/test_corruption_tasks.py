@@ -58,11 +58,12 @@ def displacement(clean: Any, worse: Any, box: Any) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("source", ["voc:{}/bccd?split=test&limit=6", "coco:{}/coco-mini?limit=8"])
+@pytest.mark.parametrize("source", ["voc:{}/bccd?split=test&limit={}", "coco:{}/coco-mini?limit={}"])
 @pytest.mark.parametrize("name", ["motion_blur", "glass_blur", "elastic_transform", "zoom_blur", "pixelate", "jpeg_compression"])
 def test_things_stay_in_their_boxes(shared_data: Path, source: str, name: str) -> None:
     """Covers the corruptions that move pixels: the content of most boxes must stay in place, at a severity that doesn't destroy it."""
-    data = opened("detection", source.format(shared_data))
+    limit = 8 if name == "zoom_blur" or source.startswith("coco") else 2  # most cells are large enough, but few are near the centre
+    data = opened("detection", source.format(shared_data, limit))
     worse = corrupted(data, name, 2)
     moved, sides = [], []
     for clean, after in zip(data, worse, strict=True):
