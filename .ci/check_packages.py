@@ -16,6 +16,9 @@ _EXPECTED = (
     "zoo/benchmarks/harness/bench.py",
     "zoo/kernels/roi_align.cpp",
     "zoo/benchmarks/suites/quick.toml",
+    "zoo/serving/page/page.html",
+    "zoo/serving/page/style.css",
+    "zoo/serving/page/main.js",
 )
 
 

@@ -10,7 +10,7 @@ import pytest
 from selenium.webdriver import Chrome
 
 import zoo
-from tests.browser import DESKTOP, PHONE, browser, complaints, requests, view
+from tests.browser import DESKTOP, PHONE, browser, complaints, low_contrast, requests, view
 from tests.pictures import write_class_folders
 from zoo.cli.main import main
 from zoo.data.dataset import Dataset, Record
@@ -116,25 +116,5 @@ def test_the_report_is_laid_out_for_its_reader(opened: Chrome, pages: dict[str, 
 def test_text_stands_out_from_what_is_behind_it(opened: Chrome, pages: dict[str, Path], name: str, scheme: str) -> None:
     """WCAG 2.2, success criterion 1.4.3: a contrast of at least 4.5 to 1."""
     view(opened, pages[name], DESKTOP, "dark" if scheme == "dark" else "light")
-    measured = """
-        const part = value => (value /= 255) <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4
-        const light = colour => 0.2126 * part(colour[0]) + 0.7152 * part(colour[1]) + 0.0722 * part(colour[2])
-        const parse = text => text.match(/[\\d.]+/g).map(Number)
-        const behind = one => {
-            const layers = []
-            for (; one; one = one.parentElement) layers.unshift(parse(getComputedStyle(one).backgroundColor))
-            return layers.reduce((under, over) => {
-                const alpha = over.length > 3 ? over[3] : 1
-                return [0, 1, 2].map(at => over[at] * alpha + under[at] * (1 - alpha))
-            }, [255, 255, 255])
-        }
-        const low = []
-        for (const one of document.querySelectorAll('h1,h2,h3,p,td,th,dt,dd,a,li,small,figcaption,summary,b,text')) {
-            if (!one.textContent.trim() || !one.getClientRects().length) continue
-            const style = getComputedStyle(one)
-            const pair = [light(parse(one.tagName === 'text' ? style.fill : style.color)), light(behind(one))].sort((a, b) => b - a)
-            const contrast = (pair[0] + 0.05) / (pair[1] + 0.05)
-            if (contrast < 4.5) low.push([one.tagName, one.className, one.textContent.slice(0, 20), contrast])
-        }
-        return low"""
-    assert opened.execute_script(measured) == []
+    text = "h1,h2,h3,p,td,th,dt,dd,a,li,small,figcaption,summary,b,text"
+    assert low_contrast(opened, text) == []

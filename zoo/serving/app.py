@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -17,10 +16,9 @@ from zoo.serving.answering import Answering, flag_of, threshold_of
 from zoo.serving.documentation import BODY, PREDICTIONS, docs_page, parameters
 from zoo.serving.limits import Gate, RefusedError
 from zoo.serving.metrics import Metrics
+from zoo.serving.page import load_page
 from zoo.serving.protocol import add_protocol
 from zoo.serving.services import Action, service_class
-
-PAGE = Path(__file__).with_name("page.html")
 
 
 def create_app(answering: Answering, metrics: Metrics, log: Callable[[dict[str, Any]], None]) -> ASGIApp:
@@ -170,11 +168,13 @@ def _add_state(app: FastAPI, answering: Answering, metrics: Metrics) -> None:
     async def docs() -> Response:
         return HTMLResponse(docs_page(app.openapi()))
 
+    page = load_page(answering.settings.root_path)
+
     @app.get("/", include_in_schema=False)
-    async def page() -> Response:
-        if PAGE.is_file():
-            return HTMLResponse(PAGE.read_text(encoding="utf-8"))
-        return PlainTextResponse("resnet-zoo: see docs for the routes, openapi.json for their description, v1/models for the models\n")
+    async def root(request: Request) -> Response:
+        if page.headers["ETag"] in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=page.headers)
+        return HTMLResponse(page.content, headers=page.headers)
 
     @app.exception_handler(404)
     async def missing(request: Request, error: Exception) -> Response:

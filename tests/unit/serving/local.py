@@ -34,7 +34,7 @@ MODEL = {
     "batch_size": 8,
     "engine": None,
     "notes": [],
-    "heads": {"classification": {"task": "classification", "classes": list(CLASSES)}},
+    "heads": {"classification": {"task": "classification", "classes": list(CLASSES), "options": {}, "thresholds": None}},
     "outputs": [
         {
             "name": "probabilities",
