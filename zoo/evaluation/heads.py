@@ -29,12 +29,17 @@ class PerHead(Protocol[M, P, R]):
     def __call__(self, model: M, data: object, *args: P.args, **options: P.kwargs) -> R: ...
 
 
-def per_head(score: Callable[Concatenate[M, object, P], R]) -> PerHead[M, P, R]:
+def per_head(score: Callable[Concatenate[M, object, P], R], check: Callable[..., None] | None = None) -> PerHead[M, P, R]:
     """Extend a function that scores a model with one head, or an ensemble of them, to models with several heads.
 
     If its second argument is a mapping from head name to data, the function is called once for each of these heads. Options that only some
     tasks have apply to the heads of these tasks. `val` and `pooled` are mappings, like the data. `save_predictions` is a folder, which
     receives one file per head.
+
+    Args:
+        score: the function.
+        check: raises an error if a task doesn't support the options. It is called with the task and the function's further arguments, for
+            every head before the first one is scored.
     """
 
     @wraps(score)
@@ -46,6 +51,9 @@ def per_head(score: Callable[Concatenate[M, object, P], R]) -> PerHead[M, P, R]:
         chosen = head_data(heads, data)
         tasks = {name: heads[name] for name in chosen}
         own = _options(heads, tasks, options)
+        if check is not None:
+            for name, task in tasks.items():
+                check(task, *args, **own[name])
         opening = (options.get("on_error", "raise"), getattr(options.get("progress"), "say", None))
         opened = {name: tasks[name].open(chosen[name], *opening) for name in tasks}  # reports errors before anything is scored
         device = pick_device(options.get("device", "auto"), any(each.compiled for each in models))

@@ -136,6 +136,12 @@ def test_corruptions_and_attacks_per_head() -> None:
         attack_evaluate(model, data(), "fgsm")
 
 
+def test_no_head_is_attacked_before_all_heads_are_known_to_support_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.evaluation.robustness.attacked.answered", lambda *given: pytest.fail("the first head was scored"))
+    with pytest.raises(InputError, match="the task detection doesn't support attacks"):
+        attack_evaluate(joint_model(), {"kinds": KINDS, "parts": PARTS}, "pgd")
+
+
 def test_the_model_stays_whole_on_the_device_of_the_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
     """A view has its own buffers, so moving it to a device would leave those of the model behind."""
     placed: list[Any] = []

@@ -46,7 +46,35 @@ class _Plan:
         return {"attack": self.attack, "norm": "max", "eps": self.eps, **how, "seed": self.seed}
 
 
-@per_head
+def _check(
+    task: Task,
+    attack: str = "pgd",
+    *,
+    eps: float = EPS,
+    steps: int = STEPS,
+    pairs: int = PAIRS,
+    batch_size: int | None = None,
+    **further: object,
+) -> None:
+    if not task.scoring.attacks:
+        known = [f"{name} ({', '.join(TASKS[name].scoring.attacks)})" for name in TASKS if TASKS[name].scoring.attacks]
+        options = " with these options" if TASKS[task.name].scoring.attacks else ""
+        raise InputError(f"attack: the task {task.name}{options} doesn't support attacks; supported are {' and '.join(known)}")
+    if attack not in task.scoring.attacks:
+        raise UnknownNameError(f"attack of the task {task.name}:", attack, task.scoring.attacks)
+    if not 0 <= eps <= 1:
+        raise InputError(f"attack: eps is {eps}; expected a fraction of the value range, from 0 to 1, such as 8/255")
+    for name, value in (("steps", steps), ("pairs", pairs)):
+        if value < 1:
+            raise InputError(f"attack: {name} is {value}; expected 1 or more")
+    if attack == "autoattack" and batch_size not in (None, AUTOATTACK_BATCH):
+        raise InputError(
+            f"autoattack: batch_size is {batch_size}; expected {AUTOATTACK_BATCH}, because its random draws depend on the batch size. "
+            "Omit batch_size"
+        )
+
+
+@partial(per_head, check=_check)
 def attack_evaluate(
     model: Model,
     data: object,
@@ -99,7 +127,7 @@ def attack_evaluate(
         ImageError: an image can't be read and `on_error` is "raise".
     """
     task = model.definition
-    _check(task, attack, eps, steps, pairs, batch_size)
+    _check(task, attack, eps=eps, steps=steps, pairs=pairs, batch_size=batch_size)
     options = task.parse_scoring(metric_options or {}, [model.metadata])
     plan = _Plan(attack, eps, 1 if attack == "fgsm" else steps, seed)
     progress = progress or Progress(enabled=False)
@@ -162,22 +190,3 @@ def _attacked(
     if plan.attack == "fgsm":
         return fgsm(answer, clean, loss, plan.eps)
     return pgd(answer, clean, loss, plan.eps, plan.steps, batch.keys, plan.seed)
-
-
-def _check(task: Task, attack: str, eps: float, steps: int, pairs: int, batch_size: int | None) -> None:
-    if not task.scoring.attacks:
-        known = [f"{name} ({', '.join(TASKS[name].scoring.attacks)})" for name in TASKS if TASKS[name].scoring.attacks]
-        options = " with these options" if TASKS[task.name].scoring.attacks else ""
-        raise InputError(f"attack: the task {task.name}{options} doesn't support attacks; supported are {' and '.join(known)}")
-    if attack not in task.scoring.attacks:
-        raise UnknownNameError(f"attack of the task {task.name}:", attack, task.scoring.attacks)
-    if not 0 <= eps <= 1:
-        raise InputError(f"attack: eps is {eps}; expected a fraction of the value range, from 0 to 1, such as 8/255")
-    for name, value in (("steps", steps), ("pairs", pairs)):
-        if value < 1:
-            raise InputError(f"attack: {name} is {value}; expected 1 or more")
-    if attack == "autoattack" and batch_size not in (None, AUTOATTACK_BATCH):
-        raise InputError(
-            f"autoattack: batch_size is {batch_size}; expected {AUTOATTACK_BATCH}, because its random draws depend on the batch size. "
-            "Omit batch_size"
-        )
