@@ -60,6 +60,10 @@ class DetectionBuilding(Building):
         """Return the options that trained weights fix: the anchors, to which predicted offsets are relative, and the head's layers."""
         return [name for name in ("anchor_scale", "head_version") if name in made_with]
 
+    def layer_options(self) -> Sequence[str]:
+        """Return the options of the pyramid, the box head and the attributes."""
+        return "fpn_channels", "representation_size", "attributes"
+
     def preprocess(self, native: Preprocess, options: DetectionOptions) -> Preprocess:
         """Return preprocessing that resizes images as torchvision's detectors do and normalises them as the backbone requires.
 

@@ -18,6 +18,7 @@ from zoo.models.model import Model
 from zoo.models.weights.files import read_state
 from zoo.models.whole import SCRIPT
 from zoo.system.files import check_replaceable, draft_folder, refuse_others, write_text
+from zoo.task.contract import Task
 
 _MARKER = "model.json"
 _WEIGHTS = "weights.safetensors"
@@ -74,6 +75,7 @@ def _with_options(
     for name, asked in by_head({name: head.definition for name, head in heads.items()}, options).items():
         task, head = heads[name].definition, heads[name]
         refuse_other_options(task, f"the weights of {folder}", head.options, asked)
+        _refuse_other_layers(task, folder, head.options, asked)
         before, parsed = task.parse_options(head.options), task.parse_options({**head.options, **asked})
         heads[name] = replace(head, options=asdict(parsed), preprocess=task.building.preprocess(head.preprocess, parsed))
         if task.building.metadata(parsed) != task.building.metadata(before):  # the saved metadata describes other outputs
@@ -81,6 +83,16 @@ def _with_options(
     together = {name for way in config.passes if len(way.heads) > 1 for name in way.heads}
     shared = sharing({name: head for name, head in heads.items() if name in together}, options)
     return replace(config, heads={name: shared.get(name, head) for name, head in heads.items()}), metadata
+
+
+def _refuse_other_layers(task: Task, folder: Path, saved: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Raise an `InputError` if an option describes other layers than those that were saved."""
+    for name in task.building.layer_options():
+        if name in asked and json.dumps(asked[name] or None) != json.dumps(saved.get(name)):
+            stated = f"with {saved[name]!r}" if saved.get(name) is not None else "without"
+            raise InputError(
+                f"{folder}: {name} is {asked[name]!r}, but the model was saved {stated}; omit it, or build and train another model with it"
+            )
 
 
 def _check_metadata(config: ModelConfig, metadata: Mapping[str, Any], path: Path) -> None:

@@ -65,6 +65,13 @@ class Building(ABC):
         """Return the names of options that are fixed once weights have been trained with the options `made_with`. Empty by default."""
         return ()
 
+    def layer_options(self) -> Sequence[str]:
+        """Return the names of options that decide which layers the head has, or what they predict. `zoo.load` accepts no other values.
+
+        Empty by default.
+        """
+        return ()
+
     def metadata(self, options: Any) -> dict[str, Any]:
         """Return JSON-serialisable values needed to interpret a model's outputs (for faces: distance and threshold). Empty by default."""
         return {}

@@ -60,6 +60,7 @@ class FasterRCNNHead(Head):
     """
 
     class_dependent: ClassVar[tuple[str, ...]] = ("roi_heads.box_predictor.", "attribute_predictors.")
+    named_by: ClassVar[Mapping[str, str]] = {"attribute_predictors.": "attributes"}
 
     def __init__(self, spec: HeadSpec) -> None:
         super().__init__()

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from tests.foreign import randomise
 from zoo.errors import InputError, WeightsError
+from zoo.models.archive import save
 from zoo.models.builder import build
 from zoo.models.classes import imagenet_classes, imagenet_synsets
 from zoo.models.model import Model
@@ -255,3 +256,14 @@ def test_weights_that_can_not_be_fetched(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_imagenets_names_are_different_and_in_order() -> None:
     assert len(set(imagenet_classes())) == len(set(imagenet_synsets())) == 1000
     assert (imagenet_synsets()[0], imagenet_classes()[0]) == ("n01440764", "tench")
+
+
+def test_classes_with_other_names_than_in_the_weights_are_reported(tmp_path: Path) -> None:
+    folder = save(build("resnet20", classes=["a", "b", "c"]), tmp_path / "model")
+    said: list[str] = []
+    for classes in (["a", "b", "c"], None):
+        build("resnet20", classes=classes, weights=folder, say=said.append)
+    assert said == []
+    build("resnet20", classes=["a", "c", "b"], weights=folder, say=said.append)
+    (message,) = said
+    assert message.endswith("2 of 3 classes have other names than in the weights: the output for 'b' is now called 'c'")

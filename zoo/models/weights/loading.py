@@ -6,6 +6,7 @@ libraries that publish them.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -20,7 +21,7 @@ from zoo.backbones import BACKBONES
 from zoo.errors import InputError, UnknownNameError, WeightsError
 from zoo.images.preprocess import Preprocess
 from zoo.models.classes import imagenet_classes
-from zoo.models.config import model_folder, read_description
+from zoo.models.config import HeadConfig, model_folder, read_description
 from zoo.models.weights.files import is_path, read_state
 from zoo.models.weights.layouts import Weights, convert
 from zoo.models.weights.shards import weights_in
@@ -217,32 +218,38 @@ def fit_weights(model: Model, weights: Weights, say: Callable[[str], None] | Non
         words = f"the {fresh[0]} head is" if len(fresh) == 1 else f"the heads {', '.join(fresh)} are"
         say(f"weights {weights.origin}: loaded into the backbone; {words} newly initialised")
     for name, own in chosen.items():
-        _fit_head(model.heads[name], own, name, len(heads[name].classes), say)
+        _fit_head(model.heads[name], own, name, heads[name], say)
 
 
 def _takes(task: Task, other: Task) -> bool:
     return task.name == other.name and task.takes_weights_of(other)
 
 
-def _fit_head(module: nn.Module, weights: Weights, name: str, count: int, say: Callable[[str], None]) -> None:
-    """Load weights into a head with `count` classes."""
+def _fit_head(module: nn.Module, weights: Weights, name: str, config: HeadConfig, say: Callable[[str], None]) -> None:
+    """Load weights into a head."""
     own = module.state_dict()
-    fresh = _other_shapes(module, weights.head)
+    fresh, classes = _unfit(module, config.options, weights), config.classes
     head = {key: value for key, value in weights.head.items() if key not in fresh} | {key: own[key] for key in fresh if key in own}
     _load(module, head, f"weights {weights.origin} for the head of {name}")
     if fresh:
-        classes = f"for {weights.num_classes or 'another number of'} classes, but the model has {count}"
-        why = classes if weights.num_classes != count else "with other options"
+        other = f"for {weights.num_classes or 'another number of'} classes, but the model has {len(classes)}"
+        why = other if weights.num_classes != len(classes) else "with other options"
         say(f"weights {weights.origin}: made {why}; newly initialised: {', '.join(fresh)}")
+    renamed = [pair for pair in zip(weights.classes, classes, strict=False) if pair[0] != pair[1]]
+    if renamed and weights.num_classes == len(classes):
+        of = f"{len(renamed)} of {len(classes)} classes have other names than in the weights"
+        say(f"weights {weights.origin}: {of}: the output for {renamed[0][0]!r} is now called {renamed[0][1]!r}")
 
 
-def _other_shapes(head: nn.Module, given: Mapping[str, Tensor]) -> list[str]:
-    """Return all keys of head and weights under each class-dependent prefix under which any of them differ in shape."""
+def _unfit(head: nn.Module, options: Mapping[str, Any], weights: Weights) -> list[str]:
+    """Return all keys of head and weights under each class-dependent prefix under which any of them differ in shape or meaning."""
     found: list[str] = []
     for prefix in getattr(head, "class_dependent", ()):
         own = {key: value.shape for key, value in head.state_dict().items() if key.startswith(prefix)}
-        theirs = {key: value.shape for key, value in given.items() if key.startswith(prefix)}
-        found += [] if own == theirs else sorted({*own, *theirs})
+        theirs = {key: value.shape for key, value in weights.head.items() if key.startswith(prefix)}
+        option = getattr(head, "named_by", {}).get(prefix, "")
+        same = json.dumps(weights.options.get(option)) == json.dumps(options.get(option))
+        found += [] if own == theirs and same else sorted({*own, *theirs})
     return found
 
 

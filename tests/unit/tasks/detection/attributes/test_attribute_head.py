@@ -123,6 +123,12 @@ def test_only_layers_of_other_attributes_are_fresh(tmp_path: Path) -> None:
     for folder, attributes, fresh in (
         (plain, ATTRIBUTES, {"attribute_predictors.0.weight", "attribute_predictors.1.bias"}),
         (rich, {"colour": ["red", "blue"]}, {"attribute_predictors.0.weight", "attribute_predictors.1.bias"}),
+        (
+            rich,
+            {name: values[::-1] for name, values in ATTRIBUTES.items()},
+            {"attribute_predictors.0.weight", "attribute_predictors.1.bias"},
+        ),
+        (rich, ATTRIBUTES, set()),
         (rich, None, set()),
         (rich, {}, {"attribute_predictors.0.weight"}),
     ):
@@ -131,12 +137,26 @@ def test_only_layers_of_other_attributes_are_fresh(tmp_path: Path) -> None:
         assert model.config.options["attributes"] == (ATTRIBUTES if attributes is None else attributes or None)
         known = zoo.load(folder).state_dict()
         for key, value in model.state_dict().items():
-            if "attribute_predictors" not in key or not fresh:
-                assert torch.equal(value, known[key]), key
+            same = key in known and torch.equal(value, known[key])
+            assert same == ("attribute_predictors" not in key or not fresh), key
         assert len(said) == bool(fresh)
         for message in said:
             assert "made with other options; newly initialised: attribute_predictors" in message
             assert all(key in message for key in fresh)
+
+
+@pytest.mark.parametrize(("saved", "options", "message"), [
+    (None, {"attributes": ATTRIBUTES}, "attributes is .*, but the model was saved without; omit it"),
+    (ATTRIBUTES, {"attributes": {}}, "attributes is {}, but the model was saved with {'colour'"),
+    (ATTRIBUTES, {"attributes": {name: values[::-1] for name, values in ATTRIBUTES.items()}}, "but the model was saved with {'colour'"),
+    (None, {"fpn_channels": 8}, "fpn_channels is 8, but the model was saved with"),
+    (None, {"representation_size": 8}, "representation_size is 8, but the model was saved with"),
+])  # fmt: skip
+def test_a_saved_model_is_not_loaded_with_other_layers(saved: Any, options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    folder = zoo.save(small_model(attributes=saved), tmp_path / "model")
+    assert zoo.load(folder, attributes=saved).config.options["attributes"] == saved
+    with pytest.raises(InputError, match=message):
+        zoo.load(folder, **options)
 
 
 @pytest.mark.parametrize(("attributes", "message"), [
