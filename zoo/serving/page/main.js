@@ -118,6 +118,7 @@ async function start() {
     return
   }
   $("access").hidden = true
+  $("docs").hidden = Boolean(sessionStorage.getItem(TOKEN)) // links can't send the token
   $("token").value = ""
   $("model").replaceChildren(...state.models.map(model => element("option", { value: model.name }, model.name)))
   if (!state.models.length) return showFault(new Refusal(503, "The models are being loaded."), start)

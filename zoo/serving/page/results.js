@@ -188,7 +188,7 @@ function renderPoint(some) {
 function render(options) {
   renderPicture()
   renderAnswers(options)
-  renderStrip()
+  if (!options?.moving) renderStrip() // its pictures would flicker
 }
 
 function renderStrip() {

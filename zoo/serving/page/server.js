@@ -78,6 +78,7 @@ function showFault(error, again) {
   const title = element("b", {}, error.title ?? "The page has a defect")
   $("fault").replaceChildren(title, element("div", {}, `${error.message}${wait}`), ...retry)
   $("fault").hidden = false
+  $("fault").scrollIntoView({ block: "nearest" })
 }
 
 function hideFault() {
