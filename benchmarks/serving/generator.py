@@ -1,15 +1,13 @@
 """Program that sends requests to a server with Locust: `python -m zoo.benchmarks.serving.generator`, started by `load.py`.
 
 It reads a JSON object, a `load.Plan`, from standard input, and writes one JSON object to standard output: every request with its time, and
-the processor time that this process has used. It is a process of its own because Locust replaces Python's sockets by those of gevent.
+the processor time that this process has used. It is a process of its own because Locust replaces Python's sockets and
+`time.sleep` by those of gevent.
 """
 
 from __future__ import annotations
 
-from locust import FastHttpUser, task  # first, because it replaces functions of the standard library
-from locust.env import Environment
-
-import base64  # isort: skip
+import base64
 import itertools
 import json
 import logging
@@ -20,7 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import gevent
+from locust import FastHttpUser, task
+from locust.env import Environment
 
 _BOUNDARY = "zoo-benchmark-7f3a9c"
 
@@ -36,7 +35,13 @@ class Sending:
 
     def __init__(self, plan: dict[str, Any]) -> None:
         self.plan = plan
-        self.bodies = [(Path(file).name, multipart(plan["field"], Path(file))) for file in plan["files"]]
+        self.bodies: list[tuple[str, Any]] = [
+            (  # Locust takes bytes, but its types don't mention it
+                Path(file).name,
+                multipart(plan["field"], Path(file)),
+            )
+            for file in plan["files"]
+        ]
         self.turn = itertools.count()
         self.begun = 0
         self.samples: list[tuple[float, float, int]] = []
@@ -62,7 +67,7 @@ def user_class(sending: Sending) -> type[FastHttpUser]:
         def on_start(self) -> None:
             self.due = sending.start
             if plan["rate"] is not None:
-                gevent.sleep(self.wait_time())
+                time.sleep(self.wait_time())
 
         def wait_time(self) -> float:
             """Return 0 without a rate. With one, the requests of all users together are a Poisson process."""
@@ -74,7 +79,7 @@ def user_class(sending: Sending) -> type[FastHttpUser]:
         @task
         def send(self) -> None:
             if sending.over:
-                gevent.sleep(0.05)
+                time.sleep(0.05)
                 return
             name, body = sending.bodies[next(sending.turn) % len(sending.bodies)]
             sending.begun += 1
@@ -96,7 +101,7 @@ def main() -> int:
     before, sending.start = os.times(), time.monotonic()
     runner.start(sending.plan["clients"], spawn_rate=1000)
     while not sending.over:
-        gevent.sleep(0.02)
+        time.sleep(0.02)
     wall, after = time.monotonic() - sending.start, os.times()
     runner.quit()  # waits for the answers to requests that were sent
     used = after.user + after.system - before.user - before.system
