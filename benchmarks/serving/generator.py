@@ -35,13 +35,8 @@ class Sending:
 
     def __init__(self, plan: dict[str, Any]) -> None:
         self.plan = plan
-        self.bodies: list[tuple[str, Any]] = [
-            (  # Locust takes bytes, but its types don't mention it
-                Path(file).name,
-                multipart(plan["field"], Path(file)),
-            )
-            for file in plan["files"]
-        ]
+        # Locust takes bytes as well, but its types don't mention it
+        self.bodies: list[tuple[str, Any]] = [(Path(file).name, multipart(plan["field"], Path(file))) for file in plan["files"]]
         self.turn = itertools.count()
         self.begun = 0
         self.samples: list[tuple[float, float, int]] = []
