@@ -1,10 +1,10 @@
 """Measure the server under load: `python -m zoo.benchmarks.serving`.
 
-A ResNet with random weights is compiled with OpenVINO in float32 and served by `zoo serve`. Locust, in a process of its own, sends photos
-of 224 pixels as JPEG files. The server is compared with `zoo predict` on the same files, with single calls of the model, and with LitServe,
-which serves the same graph with its own batching. The sides alternate, and the medians of the ratios of neighbouring measurements are
-compared with the bounds, because the speed of a shared machine changes. Locust's share of the processor is printed; it is taken from the
-servers if all cores are busy.
+A ResNet with random weights is compiled with OpenVINO, in bf16 if the processor supports it, and served by `zoo serve`. Locust, in a
+process of its own, sends photos of 224 pixels as JPEG files. The server is compared with `zoo predict` on the same files, with single calls of the
+model, and with LitServe, which serves the same graph with its own batching. The sides alternate, and the medians of the ratios of
+neighbouring measurements are compared with the bounds, because the speed of a shared machine changes. Locust's share of the processor is
+printed; it is taken from the servers if all cores are busy.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ _ROWS = ("throughput", "overhead", "batching", "overload", "memory", "kill", "an
     count_flag("--rounds", None, 1, 100, "number of times that the sides alternate; by default 3"),
     count_flag("--requests", None, 20, 100_000_000, "number of requests in the row about memory; by default 100000"),
     flag("--backbone", default="resnet50", help="ResNet of timm that is served"),
+    flag("--precision", choices=("fp32", "bf16", "int8"), help="precision of OpenVINO; by default bf16 if the processor supports it"),
     data_flag("photos/"),
 )
 def main(flags: Flags) -> int:
@@ -47,11 +48,11 @@ def main(flags: Flags) -> int:
     scale = replace(scale, warm_requests=min(scale.warm_requests, scale.requests // 10))
     begun, found = time.monotonic(), {}
     with tempfile.TemporaryDirectory() as scratch:
-        setting = prepare(flags.data, flags.backbone, Path(scratch), scale)
+        setting = prepare(flags.data, flags.backbone, flags.precision, Path(scratch), scale)
         for name in flags.only or _ROWS:
             setting.begin(name)
             found[name] = ROWS[name](setting)
-    table = make_table(f"zoo serve, {flags.backbone}, OpenVINO, fp32", ("row", "what", "measured", "bound", ""))
+    table = make_table(f"zoo serve, {flags.backbone}, OpenVINO, {setting.precision}", ("row", "what", "measured", "bound", ""))
     for name, figures in found.items():
         for place, each in enumerate(figures):
             bound = f"{'≥' if each.least else '≤'} {each.bound:g}"
@@ -63,7 +64,14 @@ def main(flags: Flags) -> int:
     cores = ", ".join(f"{name} {setting.cores[name]:.2f} (load average {setting.loads[name]:.1f})" for name in found)
     took = f"cores used by the load generator, at most: {cores}; the whole run took {time.monotonic() - begun:.0f} s"
     rows = {name: [{**asdict(each), "met": each.met} for each in figures] for name, figures in found.items()}
-    content = {"rows": rows, "met": met, "scale": asdict(scale), "backbone": flags.backbone, "machine": describe_machine()}
+    content = {
+        "rows": rows,
+        "met": met,
+        "scale": asdict(scale),
+        "backbone": flags.backbone,
+        "precision": setting.precision,
+        "machine": describe_machine(),
+    }
     content |= {"generator_cores": setting.cores, "load_averages": setting.loads, "seconds": time.monotonic() - begun}
     return report(flags.json, content, table, *notes, took, met=met, width=max(140, Console().width))
 

@@ -1,4 +1,4 @@
-"""LitServe with a model that `zoo.compile` has prepared: `python -m zoo.benchmarks.serving.litserver MODEL PORT BATCH`.
+"""LitServe with a model that `zoo.compile` has prepared: `python -m zoo.benchmarks.serving.litserver MODEL PORT BATCH PRECISION`.
 
 It is written as in LitServe's documentation: pictures are decoded by Pillow and prepared by torchvision's transforms, then OpenVINO runs
 the same graph as in `zoo serve`, with the same hints.
@@ -26,9 +26,9 @@ _WAIT_S = 0.005  # that of `zoo serve`
 class Classifier(litserve.LitAPI):  # type: ignore[misc, unused-ignore]
     """A classifier behind LitServe, which decodes the pictures of a batch in its worker, computes them, and encodes the answers."""
 
-    def __init__(self, model: Path, batch: int) -> None:
+    def __init__(self, model: Path, batch: int, precision: str) -> None:
         super().__init__(max_batch_size=batch, batch_timeout=_WAIT_S)
-        self.folder = model
+        self.folder, self.precision = model, precision
 
     def setup(self, device: str) -> None:
         """Load the model in the worker."""
@@ -43,7 +43,9 @@ class Classifier(litserve.LitAPI):  # type: ignore[misc, unused-ignore]
         steps = openvino.preprocess.PrePostProcessor(graph)
         steps.input().tensor().set_element_type(openvino.Type.u8)
         steps.input().preprocess().convert_element_type(openvino.Type.f32).scale(255.0)
-        self.compiled = core.compile_model(steps.build(), "CPU", {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"})
+        self.compiled = core.compile_model(
+            steps.build(), "CPU", {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self.precision}
+        )
 
     def decode_request(self, request: Request) -> torch.Tensor:
         """Decode and prepare one picture, [3, H, W]. LitServe passes the fields of the form."""
@@ -72,7 +74,7 @@ class Classifier(litserve.LitAPI):  # type: ignore[misc, unused-ignore]
 
 
 if __name__ == "__main__":
-    api = Classifier(Path(sys.argv[1]), int(sys.argv[3]))
+    api = Classifier(Path(sys.argv[1]), int(sys.argv[3]), sys.argv[4])
     litserve.LitServer(api, accelerator="cpu", timeout=60).run(
         host="127.0.0.1", port=int(sys.argv[2]), log_level="warning", generate_client_file=False
     )

@@ -27,7 +27,11 @@ _PAUSE_S = 0.02  # between two looks at a server's state
 def throughput(setting: Setting) -> list[Figure]:
     """Pictures per second of the server, beside `zoo predict` and beside LitServe, in turn."""
     scale, rates = setting.scale, list[tuple[float, float, float]]()
-    with InProcess(setting.model) as alone, zoo_server(setting.model) as ours, lit_server(setting.model, _BATCH) as theirs:
+    with (
+        InProcess(setting.model) as alone,
+        zoo_server(setting.model) as ours,
+        lit_server(setting.model, _BATCH, setting.precision) as theirs,
+    ):
         sides: list[Callable[[], float]] = [
             lambda: alone.rate(setting.photos, scale.seconds),
             lambda: _rate(setting, ours),

@@ -20,6 +20,7 @@ import psutil
 
 from zoo.benchmarks.serving.load import Plan
 from zoo.errors import ZooError
+from zoo.system.hardware import cpu_has_bf16
 
 _START_S, _STOP_S = 180.0, 20.0
 _WORKER = "zoo.serving.worker"
@@ -85,10 +86,18 @@ def zoo_server(model: Path, *words: str) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def lit_server(model: Path, batch: int) -> Iterator[Server]:
-    """Run LitServe with the same model, on a free port."""
+def lit_server(model: Path, batch: int, precision: str) -> Iterator[Server]:
+    """Run LitServe with the same model and engine, on a free port; `precision` is fp32, bf16 or int8."""
     port = _free_port()
-    command = [sys.executable, "-m", "zoo.benchmarks.serving.litserver", str(model), str(port), str(batch)]
+    command = [
+        sys.executable,
+        "-m",
+        "zoo.benchmarks.serving.litserver",
+        str(model),
+        str(port),
+        str(batch),
+        "bf16" if precision != "fp32" and cpu_has_bf16() else "f32",
+    ]
     with _running(command, lambda process: Server(f"http://127.0.0.1:{port}", process, "/predict", "/health", "image")) as it:
         yield it
 

@@ -12,8 +12,10 @@ import cv2
 import zoo
 from zoo.benchmarks.harness.command import log
 from zoo.benchmarks.peers import shared
+from zoo.benchmarks.peers.shared import Precision
 from zoo.benchmarks.serving.load import Load, Plan, send
 from zoo.images import decoding
+from zoo.system.hardware import cpu_has_bf16
 
 _SIDE = 224  # shorter side of the photos in pixels
 _QUALITY = 90
@@ -47,7 +49,7 @@ class Scale:
         return self.seconds / 10
 
 
-QUICK = Scale(rounds=1, seconds=1.5, overload_s=2.0, kill_s=8.0, requests=200, warm_requests=20, clients=4)
+QUICK = Scale(rounds=1, seconds=1.5, overload_s=2.0, kill_s=6.0, requests=200, warm_requests=20, clients=4)
 
 
 @dataclass
@@ -58,6 +60,7 @@ class Setting:
         model: folder of the compiled model.
         tiny: folder of a small compiled model, for rows with many requests.
         photos: folder of JPEG files.
+        precision: precision of the model.
         scale: how long to measure.
         cores: largest number of cores that a load generator has used, by row.
         loads: load average after each row.
@@ -66,6 +69,7 @@ class Setting:
     model: Path
     tiny: Path
     photos: Path
+    precision: Precision
     scale: Scale
     cores: dict[str, float] = field(default_factory=dict)
     loads: dict[str, float] = field(default_factory=dict)
@@ -96,7 +100,7 @@ class Setting:
         return load
 
 
-def prepare(data: Path, backbone: str, scratch: Path, scale: Scale) -> Setting:
+def prepare(data: Path, backbone: str, precision: Precision | None, scratch: Path, scale: Scale) -> Setting:
     """Write the photos, and compile the models with OpenVINO.
 
     The classifier predicts another class for every photo, so that wrong answers can be recognised.
@@ -104,15 +108,17 @@ def prepare(data: Path, backbone: str, scratch: Path, scale: Scale) -> Setting:
     Args:
         data: folder that contains `photos`.
         backbone: ResNet of timm; its weights are random.
+        precision: precision of the models; None for bf16 if the processor supports it, otherwise fp32.
         scratch: empty folder.
         scale: how long to measure.
     """
-    common = shared.Setting(data, os.cpu_count() or 1, False, scratch, backbone)
+    common = shared.Setting(data, os.cpu_count() or 1, cpu_has_bf16(), scratch, backbone)
+    chosen = precision or common.half
     photos = _write_photos(common.files("photos"), scratch / "jpeg")
-    log(f"serving: compiling {backbone} and resnet20")
-    zoo.save(common.compiled_classifier("fp32"), scratch / "model")
+    log(f"serving: compiling {backbone} in {chosen}, and resnet20")
+    zoo.save(common.compiled_classifier(chosen), scratch / "model")
     zoo.save(zoo.compile(zoo.build("resnet20", num_classes=10), "openvino", "fp32"), scratch / "tiny")
-    return Setting(scratch / "model", scratch / "tiny", photos, scale)
+    return Setting(scratch / "model", scratch / "tiny", photos, chosen, scale)
 
 
 def _write_photos(files: Sequence[Path], folder: Path) -> Path:
