@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from zoo.serving.settings import ServedModel
     from zoo.serving.tls import Tls
 
-_PACKAGES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+_PACKAGES = ("fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client")
 Repeated = tyro.conf.UseAppendAction[tuple[str, ...]]
 
 
@@ -44,8 +44,9 @@ class ServeFlags:
     """Maximum number of pictures that are computed together; by default based on the model's input size."""
     batch_wait_ms: float = 5.0
     """Maximum time that a picture waits for others that are being decoded, in milliseconds. No picture waits for requests that may come."""
-    queue: int = 32
-    """Number of waiting pictures from which further requests are refused, with status 429."""
+    queue: int | None = None
+    """Number of pictures waiting or being computed from which further requests are refused, with status 429; by default those of two
+    batches of the model, at least 16 and at most 64, times --workers."""
     timeout: float = 30.0
     """Time limit of a request, in seconds. A request that takes longer is answered with status 503."""
     max_body_mb: float = 64.0

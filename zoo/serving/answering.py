@@ -13,12 +13,12 @@ from starlette.requests import Request
 
 from zoo.errors import UnknownNameError
 from zoo.serving.frames import Header
-from zoo.serving.limits import Bodies, RefusedError
+from zoo.serving.limits import Bodies, RefusedError, drain
 from zoo.serving.metrics import Metrics
 from zoo.serving.pictures import Content, Upload, parse
 from zoo.serving.pool import Pool
 from zoo.serving.settings import Settings
-from zoo.serving.workers import Answer, WorkerLostError
+from zoo.serving.workers import Answer, WorkerLostError, WorkerProcess
 
 _LARGE = 2**20  # bytes; parsing larger bodies in the event loop would delay other requests
 
@@ -45,6 +45,22 @@ class Answering:
         if names[name] not in models:
             raise RefusedError(503, "the models are being loaded; try again later", {"Retry-After": "2"})
         return names[name], models[names[name]]
+
+    async def admit(self, request: Request, name: str) -> tuple[str, dict[str, Any]]:
+        """Return the model with a name and its description, like `model`, if there is room in the queue.
+
+        A refused request costs little: its body isn't parsed, and isn't even read if it is large.
+
+        Raises:
+            RefusedError: there is no such model, no worker is ready, or the queue is full.
+        """
+        found = self.model(name)
+        try:
+            self._free_worker()
+        except RefusedError:
+            await drain(request.receive, request.headers)
+            raise
+        return found
 
     async def content(self, request: Request) -> Content:
         """Return the pictures and parameters of a request's body.
@@ -74,12 +90,7 @@ class Answering:
         """
         state = request.scope["state"]
         state["model"], state["pictures"] = model, len(uploads)
-        worker = self.pool.pick()
-        if worker is None:
-            raise RefusedError(503, "no worker process is ready; try again later", {"Retry-After": "5"})
-        if self.pool.pictures >= self.settings.queue:
-            waiting = self.pool.pictures
-            raise RefusedError(429, f"{waiting} pictures are already waiting; try again later", {"Retry-After": self._retry_after()})
+        worker = self._free_worker()
         header = {"do": "answer", "model": model, "pictures": [upload.header() for upload in uploads], "deadline": state["deadline"]}
         header |= {"request": state["request_id"], **job}
         left = state["deadline"] - time.monotonic()
@@ -91,6 +102,14 @@ class Answering:
             raise self._late() from None
         self._record(state, answer.header)
         return self._checked(answer)
+
+    def _free_worker(self) -> WorkerProcess:
+        worker = self.pool.pick()
+        if worker is None:
+            raise RefusedError(503, "no worker process is ready; try again later", {"Retry-After": "5"})
+        if (waiting := self.pool.pictures) >= self.pool.limit:
+            raise RefusedError(429, f"{waiting} pictures are already waiting; try again later", {"Retry-After": self._retry_after()})
+        return worker
 
     def _record(self, state: dict[str, Any], header: Header) -> None:
         state["stages"] = {**state.get("stages", {}), **header["stages"]}
@@ -110,7 +129,7 @@ class Answering:
 
     def _retry_after(self) -> str:
         """Return a number of seconds after which the queue has probably room."""
-        return str(max(1, math.ceil(self.settings.timeout * min(1.0, self.pool.pictures / self.settings.queue) / 10)))
+        return str(max(1, math.ceil(self.settings.timeout * min(1.0, self.pool.pictures / self.pool.limit) / 10)))
 
 
 def threshold_of(values: Sequence[str]) -> float | None:

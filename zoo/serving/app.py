@@ -82,7 +82,7 @@ def _add_predictions(app: FastAPI, answering: Answering) -> None:
     @app.post("/v1/models/{name}/predict", summary="Predict on pictures", openapi_extra={**BODY, **described}, responses=PREDICTIONS)
     async def predict(name: str, request: Request) -> Response:
         """Return the predictions for one or several pictures: the JSON object of `zoo predict --json`."""
-        model, _ = answering.model(name)
+        model, _ = await answering.admit(request, name)
         query = request.query_params
         drawn = query.get("draw")
         if drawn not in (None, "png"):
@@ -129,7 +129,7 @@ def _add_action(app: FastAPI, answering: Answering, kind: str, known: dict[str, 
     async def act(name: str, request: Request) -> Response:
         if name not in known:
             raise RefusedError(404, f"there is nothing named {name[:100]!r} among the {kind}; known: {', '.join(known)}")
-        answering.model(known[name])  # refuses the request while no worker is ready
+        await answering.admit(request, known[name])
         values, uploads = dict(request.query_params), []
         if about.pictures or (about.method == "POST" and request.headers.get("content-type")):
             content = await answering.content(request)

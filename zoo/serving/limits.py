@@ -122,7 +122,7 @@ class Gate:
         try:
             refusal = self._refusal(scope, headers)
             if refusal is not None:
-                await _drain(receive, headers)
+                await drain(receive, headers)
                 await refusal(scope, receive, marked)
             else:
                 await self._app(scope, receive, marked)
@@ -193,7 +193,7 @@ class Gate:
         self._log(event)
 
 
-async def _drain(receive: Receive, headers: Headers) -> None:
+async def drain(receive: Receive, headers: Headers) -> None:
     """Read a small body of a refused request, because closing the connection before that may lose the answer."""
     length = headers.get("content-length", "0")
     if "expect" in headers or not length.isdecimal() or int(length) > 2**20:

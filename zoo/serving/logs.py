@@ -7,31 +7,32 @@ import logging
 import queue
 import sys
 import threading
+import time
 from datetime import UTC, datetime
 from typing import Any
 
 _WAITING = 1000  # lines
+_GATHER_S = 0.02  # lines of this time are written together, because waking the thread takes longer than writing a line
 
 
 class Log:
     """Writer of events. A thread writes them, so that a full pipe never stops the server; lines that don't fit in its queue are counted."""
 
     def __init__(self) -> None:
-        self._lines: queue.Queue[str | None] = queue.Queue(_WAITING)
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._lost = 0
         self._thread = threading.Thread(target=self._write, daemon=True)
         self._thread.start()
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Write an event with the time."""
+        if self._lines.qsize() >= _WAITING:
+            self._lost += 1
+            return
         about = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **event}
         if self._lost:
-            about["lost_lines"] = self._lost
-        try:
-            self._lines.put_nowait(json.dumps(about, ensure_ascii=False))
-            self._lost = 0
-        except queue.Full:
-            self._lost += 1
+            about["lost_lines"], self._lost = self._lost, 0
+        self._lines.put(json.dumps(about, ensure_ascii=False))
 
     def say(self, line: str) -> None:
         """Write a line of plain text."""
@@ -39,16 +40,20 @@ class Log:
 
     def close(self) -> None:
         """Write the remaining lines, at most for a second."""
-        try:
-            self._lines.put(None, timeout=1)
-        except queue.Full:
-            return
+        self._lines.put(None)
         self._thread.join(1)
 
     def _write(self) -> None:
-        while (line := self._lines.get()) is not None:
+        ended = False
+        while not ended:
+            found = [self._lines.get()]
+            time.sleep(_GATHER_S)
+            while not self._lines.empty():
+                found.append(self._lines.get())
+            ended = None in found
             try:
-                print(line, file=sys.stderr, flush=True)
+                sys.stderr.write("".join(f"{line}\n" for line in found if line is not None))
+                sys.stderr.flush()
             except OSError:  # the reader has ended
                 return
 

@@ -62,7 +62,7 @@ class _State(Collector):
         pool = self._pool
         values: tuple[tuple[str, str, Any], ...] = (
             ("zoo_queue_pictures", "Pictures that are waiting or being computed.", pool.pictures),
-            ("zoo_queue_limit_pictures", "Number of such pictures from which requests are refused.", pool.settings.queue),
+            ("zoo_queue_limit_pictures", "Number of such pictures from which requests are refused.", pool.limit),
             ("zoo_ready", "Whether all workers are ready.", int(pool.ready)),
             ("zoo_worker_restarts", "Workers that were replaced since the start.", pool.restarts),
         )

@@ -65,7 +65,7 @@ def _add_model(app: FastAPI, answering: Answering, prefix: str) -> None:
 
     @app.post(f"{prefix}/infer", summary="Inference on tensors")
     async def infer(name: str, request: Request) -> Response:
-        model, about = answering.model(name)
+        model, about = await answering.admit(request, name)
         body = await answering.bodies.read(request.scope, request.receive)
         asked, binary = _request(body, request.headers.get(_HEADER))
         uploads = _uploads(asked, binary, answering.settings.max_pictures)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from zoo.errors import InputError
 from zoo.serving.answering import Answering
@@ -23,47 +23,66 @@ from zoo.serving.metrics import Metrics
 from zoo.serving.pool import Pool
 from zoo.serving.settings import Settings
 
-_HEADER_S = 10.0  # time for the header of a request
+_HEADER_S, _HEADER_BYTES = 10.0, 2**16  # limits on the header of a request
 _KEEP_ALIVE_S = 65  # longer than the usual 60 s of reverse proxies, which would otherwise meet closed connections
 _CONNECTIONS = 1000
 
 
-class ImpatientProtocol(H11Protocol):
-    """Uvicorn's protocol, with a limit on the time in which the header of a request must arrive, and on the number of connections."""
+class ImpatientProtocol(HttpToolsProtocol):
+    """Uvicorn's protocol, with limits on the size of a request's header, the time in which it must arrive, and the number of connections.
+
+    The parser is that of httptools, which takes a third of the processor time of Uvicorn's other one, h11, but has no limits of its own.
+    """
 
     _header_timer: asyncio.TimerHandle | None = None
+    _header_size = 0
+    _in_header = False
 
     def connection_made(self, transport: Any) -> None:
         """Start the clock of the first request."""
         super().connection_made(transport)
         if len(self.connections) > _CONNECTIONS:
             transport.abort()
-        self._watch()
+        self._start_clock()
+
+    def on_message_begin(self) -> None:
+        """Start the clock of a request: its first byte has arrived."""
+        super().on_message_begin()
+        self._in_header = True
+        self._start_clock()
+
+    def on_headers_complete(self) -> None:
+        """Stop the clock."""
+        self._in_header, self._header_size = False, 0
+        self._stop_clock()
+        super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:
-        """Take data, and start or stop the clock."""
+        """Take data, and refuse a header that is too large."""
         super().data_received(data)
-        if self.cycle is None or self.cycle.response_complete:
-            self._watch()
-        elif self._header_timer is not None:
-            self._header_timer.cancel()
-            self._header_timer = None
+        if self.transport.is_closing():
+            return
+        if self._in_header:
+            self._header_size += len(data)
+            if self._header_size > _HEADER_BYTES:
+                self.send_400_response(f"The header is larger than {_HEADER_BYTES} bytes.")
+        elif self.cycle is not None and self.cycle.response_complete and self.timeout_keep_alive_task is None:
+            # the rest of a body that is no longer needed has ended Uvicorn's clock of idle connections
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock."""
-        if self._header_timer is not None:
-            self._header_timer.cancel()
+        self._stop_clock()
         super().connection_lost(exc)
 
-    def _watch(self) -> None:
+    def _start_clock(self) -> None:
         if self._header_timer is None and not self.transport.is_closing():
-            self._header_timer = self.loop.call_later(_HEADER_S, self._give_up)
+            self._header_timer = self.loop.call_later(_HEADER_S, self.transport.close)
 
-    def _give_up(self) -> None:
-        self._header_timer = None
-        waits = self.conn.trailing_data[0] or self.cycle is None  # else the connection is idle after a request
-        if (self.cycle is None or self.cycle.response_complete) and waits:
-            self.transport.close()
+    def _stop_clock(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
 
 
 class _Server(uvicorn.Server):

@@ -76,7 +76,7 @@ class Settings:
         workers: number of worker processes, each of which holds all models.
         max_batch: maximum number of pictures that are computed together; None for the default of `zoo.predict`.
         batch_wait_ms: how long a picture that is ready may wait for pictures that are still being decoded, in milliseconds.
-        queue: number of pictures waiting or being computed from which further requests are refused.
+        queue: number of pictures waiting or being computed from which further requests are refused; None for the default of `Pool.limit`.
         timeout: time limit of a request in seconds.
         max_body: maximum size of a request's body in bytes.
         max_pictures: maximum number of pictures in a request.
@@ -96,7 +96,7 @@ class Settings:
     workers: int = 1
     max_batch: int | None = None
     batch_wait_ms: float = 5.0
-    queue: int = 32
+    queue: int | None = None
     timeout: float = 30.0
     max_body: int = 64 * 2**20
     max_pictures: int = 64
@@ -107,8 +107,9 @@ class Settings:
     tls: Tls | None = None
 
     def __post_init__(self) -> None:
-        counts = {"workers": self.workers, "queue": self.queue, "timeout": self.timeout, "max_body": self.max_body}
-        check_positive("serve", **counts, **({} if self.max_batch is None else {"max_batch": self.max_batch}))
+        counts = {"workers": self.workers, "timeout": self.timeout, "max_body": self.max_body}
+        chosen = {"queue": self.queue, "max_batch": self.max_batch}
+        check_positive("serve", **counts, **{name: value for name, value in chosen.items() if value is not None})
         if self.batch_wait_ms < 0:
             raise InputError(f"serve: batch_wait_ms is {self.batch_wait_ms}; expected 0 or more")
         if not 0 <= self.port <= 65535:

@@ -16,7 +16,7 @@ pytest.importorskip("httpx")
 
 from PIL import Image
 
-from tests.unit.serving.local import Local, local, picture
+from tests.unit.serving.local import MODEL, Local, local, picture
 from zoo.serving.workers import WorkerLostError
 
 
@@ -165,6 +165,31 @@ def test_a_full_queue_refuses_requests_and_recovers() -> None:
             assert int(full.headers["retry-after"]) >= 1
             assert "2 pictures are already waiting" in full.json()["error"]
             assert (await server.predict(("a.png", picture()))).status_code == 200
+
+    run(test())
+
+
+def test_a_full_queue_refuses_requests_before_their_bodies_are_parsed() -> None:
+    async def test() -> None:
+        async with local(queue=1) as server:
+            server.worker.pictures = 1
+            for path in ("/v1/models/default/predict", "/v2/models/default/infer"):
+                answer = await server.client.post(path, content=b"nonsense", headers={"content-type": "text/nonsense"})
+                assert answer.status_code == 429
+            assert (await server.client.post("/v1/models/other/predict", content=b"")).status_code == 404
+            server.worker.pictures = 0
+            answer = await server.client.post("/v1/models/default/predict", content=b"x", headers={"content-type": "text/nonsense"})
+            assert answer.status_code == 415
+
+    run(test())
+
+
+@pytest.mark.parametrize(("batch", "workers", "limit"), [(1, 1, 16), (8, 1, 16), (16, 1, 32), (256, 1, 64), (8, 3, 48)])
+def test_the_default_queue_holds_two_batches(batch: int, workers: int, limit: int) -> None:
+    async def test() -> None:
+        async with local(queue=None, workers=workers) as server:
+            server.worker.models = {"colours": {**MODEL, "batch_size": batch}}
+            assert f"zoo_queue_limit_pictures {limit}.0" in (await server.client.get("/metrics")).text
 
     run(test())
 
