@@ -196,16 +196,21 @@ class FaceScoring(Scoring):
     attacks: ClassVar[tuple[str, ...]] = ("pgd",)
 
     def settle(self, options: dict[str, Any], metadata: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Set the default score: the distance in the model's metadata; "cosine" for several models and for embeddings from a file."""
-        own = metadata[0].get("distance") if len(metadata) == 1 else None
-        return {**options, "score": options["score"] or own or "cosine"}
+        """Set the default score, and add the threshold of a single model, unless its distance is another one than the score.
+
+        The default score is the distance in the model's metadata; "cosine" for several models and for embeddings from a file.
+        """
+        only = metadata[0] if len(metadata) == 1 else {}
+        own = only.get("distance")
+        score = options["score"] or own or "cosine"
+        return {**options, "score": score, "threshold": only.get("threshold") if score == own else None}
 
     def metric(self, dataset: Dataset, classes: tuple[str, ...], **options: Any) -> Metric:
         """Return the verification metric: over the pairs that the dataset defines, otherwise over pairs formed from its identities."""
-        score = ScoringOptions(**options).score or "cosine"
+        threshold, score = options.pop("threshold", None), ScoringOptions(**options).score or "cosine"
         if isinstance(dataset, PairedDataset):
-            return PairsMetric(dataset.classes, dataset.pairs, score)
-        return VerificationMetric(dataset.classes, score, {record.key: record.target for record in dataset.records})
+            return PairsMetric(dataset.classes, dataset.pairs, score, threshold)
+        return VerificationMetric(dataset.classes, score, {record.key: record.target for record in dataset.records}, threshold)
 
     def decisions(
         self, metric: Any, classes: tuple[str, ...], options: Mapping[str, Any], positive: str | None
@@ -223,7 +228,7 @@ class FaceScoring(Scoring):
         """Return the protocol that attacks one image of each pair, where pairs are defined by the dataset or drawn from its identities."""
         from zoo.tasks.face.verification.attack import PairAttack  # rarely needed
 
-        return PairAttack(dataset, pairs, seed, ScoringOptions(**options).score or "cosine")
+        return PairAttack(dataset, pairs, seed, options["score"] or "cosine")
 
 
 FACE = Task("face", FaceBuilding(), FaceData(), FaceAnswers(), FaceScoring())

@@ -21,6 +21,7 @@ from zoo.tasks.face.verification.operating import (
     IDENTIFICATION,
     VERIFICATION,
     identification_decisions,
+    lowest_accepted,
     verification_decisions,
 )
 from zoo.tasks.face.verification.protocol import Floats, Ints, Score
@@ -45,12 +46,18 @@ class VerificationMetric:
     images or on the batch size.
     """
 
-    def __init__(self, classes: tuple[str, ...], score: Score = "cosine", manifest: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, classes: tuple[str, ...], score: Score = "cosine", manifest: Mapping[str, Any] | None = None, threshold: float | None = None
+    ) -> None:
         """Create an empty metric for identities with the names `classes`, which is empty if the targets are names.
 
-        `manifest` is the target of every sample by key, including samples that will be skipped; None if no sample is skipped.
+        Args:
+            classes: names of the identities.
+            score: measure of similarity.
+            manifest: the target of every sample by key, including samples that will be skipped; None if no sample is skipped.
+            threshold: distance at which the model decides, which is marked in the report; None for none.
         """
-        self._classes, self._score, self._manifest = classes, score, manifest
+        self._classes, self._score, self._manifest, self._threshold = classes, score, manifest, threshold
         self._found: list[tuple[str, str, NDArray[np.float32]]] = []  # key, name of the person, embedding
 
     def update(self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str]) -> None:
@@ -137,8 +144,10 @@ class VerificationMetric:
             "bootstrap": {"over": "pairs" if identified is None else "identities", "replicates": replicates},
         }
         drawn = face_replicates(unit_count, replicates if unit_count else 0, units, decided, accuracy["accuracy"], identified)
+        limit = None if self._threshold is None else lowest_accepted(self._threshold, self._score)
+        curves = face_curves(genuine, impostor, identified, limit, self._threshold)
         mistakes = worst_pairs(compared, keys, folds["threshold"], self._score)
-        return MetricResult(scores, details=details, replicates=drawn, mistakes=mistakes, curves=face_curves(genuine, impostor, identified))
+        return MetricResult(scores, details=details, replicates=drawn, mistakes=mistakes, curves=curves)
 
     def _share_found(self, identities: Ints) -> float:
         """Return the fraction of all pairs whose two images have an embedding.

@@ -47,6 +47,11 @@ def identification_decisions(probes: Probes | None, people: int, score: Score) -
     )
 
 
+def lowest_accepted(threshold: float, score: Score) -> float:
+    """Return the similarity above which two faces count as the same person, for the distance at which the model decides."""
+    return (1 if score == "cosine" else 0) + threshold / _SCALE
+
+
 def _negative_distances(similarities: Floats, score: Score) -> Floats:
     return np.asarray(similarities - 1 if score == "cosine" else similarities, np.float64)
 

@@ -79,9 +79,16 @@ class PairsMetric(VerificationMetric):
     they order pairs in the same way.
     """
 
-    def __init__(self, classes: tuple[str, ...], pairs: Sequence[Pair], score: Score = "cosine") -> None:
-        """Create an empty metric; `classes` are the names of the identities by index, empty if identities are unknown."""
-        super().__init__(classes, score)
+    def __init__(self, classes: tuple[str, ...], pairs: Sequence[Pair], score: Score = "cosine", threshold: float | None = None) -> None:
+        """Create an empty metric.
+
+        Args:
+            classes: names of the identities by index, empty if identities are unknown.
+            pairs: pairs to score.
+            score: measure of similarity.
+            threshold: distance at which the model decides, which is marked in the report; None for none.
+        """
+        super().__init__(classes, score, threshold=threshold)
         self._pairs = pairs
 
     def update(self, answers: Sequence[Any], targets: Sequence[Any], keys: Sequence[str]) -> None:

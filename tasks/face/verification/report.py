@@ -45,14 +45,25 @@ def worst_pairs(compared: Pairs, keys: Sequence[str], threshold: float | None, s
     return tuple(sorted(mistakes, key=lambda mistake: -mistake.badness))
 
 
-def face_curves(genuine: Floats, impostor: Floats, identified: Identified | None) -> tuple[Curve, ...]:
-    """Return the ROC, the histogram of similarities and the cumulative match characteristic, omitting those that lack data."""
+def face_curves(
+    genuine: Floats, impostor: Floats, identified: Identified | None, limit: float | None = None, threshold: float | None = None
+) -> tuple[Curve, ...]:
+    """Return the ROC, the histogram of similarities and the cumulative match characteristic, omitting those that lack data.
+
+    On the ROC, the operating point of the model is marked: pairs count as the same person if their similarity is above `limit`, which
+    belongs to the distance `threshold`.
+    """
     curves = []
     if len(genuine) and len(impostor):
         roc = Roc.of(genuine, impostor)
         shown = np.unique(np.linspace(0, len(roc.far) - 1, _POINTS).astype(int))
         far = np.maximum(roc.far[shown], 1 / roc.impostors)  # a logarithmic axis can't show a rate of 0
-        curves.append(Curve("ROC", "false accept rate", "true accept rate", {"ROC": (far.tolist(), roc.tar[shown].tolist())}, log_x=True))
+        line, marks = (far.tolist(), roc.tar[shown].tolist()), {}
+        if limit is not None:
+            wrong, right = (float((values > limit).mean()) for values in (impostor, genuine))
+            words = f"distance {threshold:.3g}, true accept rate {right:.3g}, false accept rate {wrong:.3g}"
+            marks["ROC"] = (max(wrong, 1 / roc.impostors), right, words)
+        curves.append(Curve("ROC", "false accept rate", "true accept rate", {"ROC": line}, log_x=True, marks=marks))
         edges = np.histogram_bin_edges(np.concatenate([genuine, impostor]), _BINS)
         middle = ((edges[1:] + edges[:-1]) / 2).tolist()
         kinds = {"one person": genuine, "two people": impostor}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 import zoo
 from zoo.errors import InputError
 from zoo.evaluation.operating import ClassPoint, Target, choose
-from zoo.tasks.face.embedding.distances import decide
+from zoo.tasks.face.embedding.distances import decide, distances
 from zoo.tasks.face.verification.metric import VerificationMetric
 from zoo.tasks.face.verification.pairs import Pair, PairsMetric
 from zoo.tasks.face.verification.protocol import Score
@@ -95,6 +96,36 @@ def test_tune_stores_one_threshold_per_use(model: Any, tmp_path: Path) -> None:
     assert metadata["operating_point"]["target"] == "f1"
     with pytest.raises(InputError, match="the predictions of this model have no threshold; omit it"):
         list(zoo.predict(model, np.zeros((32, 32, 3), np.uint8), threshold=0.5))
+
+
+@pytest.mark.parametrize("score", ["cosine", "euclidean"])
+@pytest.mark.parametrize("paired", [False, True])
+def test_the_threshold_of_a_model_is_marked_on_the_roc(score: Any, paired: bool) -> None:
+    rng = np.random.default_rng(0)
+    rows = (rng.normal(size=(6, 3)).repeat(4, 0) + 0.6 * rng.normal(size=(24, 3))).astype(np.float32)
+    people = [str(place // 4) for place in range(24)]
+    keys = [f"{place:02}" for place in range(24)]
+    chosen = [Pair(keys[a], keys[b], people[a] == people[b], b % 4) for a in range(24) for b in range(a)]
+    threshold = 0.8 if score == "cosine" else 1.5
+    metric = PairsMetric((), chosen, score, threshold) if paired else VerificationMetric((), score, threshold=threshold)
+    metric.update(list(rows), people, keys)
+    (roc,) = (curve for curve in metric.compute().curves if curve.title == "ROC")
+    accepted: list[list[bool]] = [[], []]
+    for a, b in combinations(range(24), 2):
+        apart = distances(rows[a], rows[b : b + 1], score)[0]
+        accepted[people[a] == people[b]].append(decide(float(apart), threshold)[0] == "same")
+    wrong, right, words = roc.marks["ROC"]
+    assert (wrong, right) == pytest.approx((np.mean(accepted[0]), np.mean(accepted[1])))
+    assert 0.05 < wrong < right < 0.95
+    assert words.startswith(f"distance {threshold}, true accept rate ")
+
+
+def test_only_the_threshold_of_the_scored_distance_is_marked() -> None:
+    scoring = zoo.build("resnet20", "face").definition.scoring
+    metadata = [{"distance": "euclidean", "threshold": 1.1}]
+    assert scoring.settle({"score": None}, metadata) == {"score": "euclidean", "threshold": 1.1}
+    assert scoring.settle({"score": "cosine"}, metadata)["threshold"] is None
+    assert scoring.settle({"score": None}, metadata * 2) == {"score": "cosine", "threshold": None}
 
 
 def test_a_gallery_identifies_with_the_threshold_of_identification(model: Any, tmp_path: Path) -> None:
