@@ -221,7 +221,7 @@ def test_programs_send_the_same_request(page: Page, server: ServerProcess, photo
     assert made["predictions"] == [wanted]
 
 
-def test_people_are_enrolled_named_and_forgotten(page: Page, photo: Path) -> None:
+def test_people_are_enrolled_named_and_forgotten(page: Page, server: ServerProcess, photo: Path, tmp_path: Path) -> None:
     page.open(model="people")
     assert page.predict(photo) == f"{photo.name}: 1 face."
     page["person"].send_keys("Ann Lee", Keys.ENTER)
@@ -230,6 +230,24 @@ def test_people_are_enrolled_named_and_forgotten(page: Page, photo: Path) -> Non
     assert "distance 0.000" in page.rows()[0][0]
     page["person"].send_keys("Ann Lee", Keys.ENTER)
     page.until(lambda: "is already enrolled" in page.text("fault"))
+    other = tmp_path / "other.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(other)
+    page.predict(other)
+    distance = float(page.rows()[0][0].rpartition(" ")[2])
+    for share in (0.7, 0.99, 1.4):
+        page.run("document.getElementById('threshold').max = 10")
+        page.slide(share * distance)
+        threshold = json.loads(page.saved("save-json")[1])["people"][0]["threshold"]
+        url = f"/v1/galleries/friends/identify?threshold={threshold}"
+        wanted = server.client.post(url, files={"files": other.read_bytes()}).json()["pictures"][0]["faces"][0]
+        found = json.loads(page.saved("save-json")[1])["people"][0]
+        assert found.pop("band") == pytest.approx(wanted.pop("band"))
+        assert found.pop("matches")[0]["distance"] == pytest.approx(wanted.pop("matches")[0]["distance"], abs=1e-5)
+        assert found == wanted, "the slider decides as the server does"
+        assert f"identify?threshold={threshold}" in page.text("snippet")
+        assert found["decision"] == {0.7: "unknown", 0.99: "undecided", 1.4: "known"}[share]
+    page["clear"].click()
+    page.predict(photo)
     for answer_keys in ((Keys.ENTER,), (Keys.SHIFT + Keys.TAB + Keys.NULL, Keys.ENTER)):  # first Cancel, then Forget
         page.run("document.querySelector('#people button').focus()")
         page.browser.switch_to.active_element.send_keys(Keys.ENTER)

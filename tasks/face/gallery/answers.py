@@ -64,11 +64,12 @@ class Identification:
         return self.matches[0].name if self.decision == "known" else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the identification as a JSON-ready dict."""
+        """Return the identification as a JSON-ready dict. `band` are the distances between which the decision is "undecided"."""
         return {
             "name": self.name,
             "decision": self.decision,
             "threshold": self.threshold,
+            "band": None if self.threshold is None else list(decide(0.0, self.threshold)[1]),
             "tied": list(self.tied),
             "matches": [{"name": match.name, "distance": match.distance, "photo": match.photo} for match in self.matches],
         }

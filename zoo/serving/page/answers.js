@@ -58,6 +58,18 @@ function decisionOf(about, threshold) {
   return { positive: stored ? about.classes.indexOf(stored[0]) : 1, limit: threshold ?? stored?.[1] ?? null }
 }
 
+// Whether the slider is for the distance between faces; scores have precedence.
+const byDistance = (model, people) => !asksAll(model) && Boolean(people?.some(found => found.threshold > 0))
+
+// A gallery's answer about a face at another threshold, decided as the server does; null for the gallery's own.
+function decidedFace(found, limit) {
+  if (limit === null || !(found.threshold > 0)) return found
+  const [low, high] = found.band.map(end => (end / found.threshold) * limit)
+  const distance = found.matches[0]?.distance ?? Infinity
+  const decision = distance < low ? (found.tied.length ? "undecided" : "known") : distance > high ? "unknown" : "undecided"
+  return { ...found, threshold: limit, band: [low, high], decision, name: decision === "known" ? found.matches[0].name : null }
+}
+
 // The objects to draw and list: box, colour, names; landmarks of faces. `people` are a gallery's answers about the faces, if there is one.
 function objectsOf(answer, about, people = null) {
   if (kindOf(about) === "boxes") {

@@ -8,7 +8,9 @@ function requestShown() {
   const threshold = asksAll(state.model) && state.threshold !== null ? `?threshold=${state.threshold}` : ""
   const gallery = galleryOf(state.model)
   const calls = [address(predictPath(state.model)) + threshold]
-  if (gallery && resultOf(state.current)?.people) calls.push(address(galleryPath(gallery, "identify")))
+  const found = resultOf(state.current)?.people
+  const distance = byDistance(state.model, found) && state.threshold !== null ? `?threshold=${state.threshold}` : ""
+  if (gallery && found) calls.push(address(galleryPath(gallery, "identify")) + distance)
   return { calls, name: state.current.file.name, token: Boolean(sessionStorage.getItem(TOKEN)) }
 }
 

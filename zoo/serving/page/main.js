@@ -142,7 +142,7 @@ function prepare() {
   $("threshold").addEventListener("input", () => move(Number($("threshold").value)))
   $("own").addEventListener("change", () => move($("own").checked ? null : Number($("threshold").value)))
   $("save-json").addEventListener("click", () => {
-    const { people: faces } = resultOf(state.current)
+    const faces = peopleShown()
     const whole = { predictions: [shown()], ...(faces ? { people: faces } : {}) }
     download(`${stem()}.json`, new Blob([JSON.stringify(whole, null, 2)], { type: "application/json" }))
   })

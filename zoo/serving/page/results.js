@@ -14,12 +14,18 @@ const shown = () => {
   return result?.answer ? at(result.answer, state.model, state.threshold) : null
 }
 
+// The gallery's answers about the faces at the present threshold; null without a gallery.
+function peopleShown() {
+  const found = resultOf(state.current)?.people ?? null
+  return byDistance(state.model, found) ? found.map(each => decidedFace(each, state.threshold)) : found
+}
+
 function visible() {
   const answer = shown()
   if (!answer) return { objects: [], lines: [] }
   const found = { objects: [], lines: [] }
   for (const [head, about, own] of parts(answer, state.model)) {
-    found.objects.push(...objectsOf(own, about, resultOf(state.current).people).filter(object => !state.hidden.has(object.name)))
+    found.objects.push(...objectsOf(own, about, peopleShown()).filter(object => !state.hidden.has(object.name)))
     found.lines.push(...linesOf(own, about).map(line => (isJoint(state.model) ? `${head}: ${line}` : line)))
   }
   return found
@@ -56,10 +62,11 @@ function renderAnswers({ moving = false } = {}) {
     $("heads").replaceChildren()
     return
   }
+  const people = peopleShown()
   let first = 0
   const made = parts(answer, state.model).flatMap(([head, about, own]) => {
-    const objects = objectsOf(own, about, result.people)
-    const every = objectsOf(parts(result.answer, state.model).find(([name]) => name === head)[2], about, result.people)
+    const objects = objectsOf(own, about, people)
+    const every = objectsOf(parts(result.answer, state.model).find(([name]) => name === head)[2], about, people)
     const shownObjects = objects.filter(object => !state.hidden.has(object.name))
     const body = ["boxes", "faces"].includes(kindOf(about)) ? [chips(every, objects), table(shownObjects, first, about)]
       : kindOf(about) === "other" ? [asJson(head, own)] : [bars(own, about)]
@@ -68,7 +75,7 @@ function renderAnswers({ moving = false } = {}) {
   })
   refill($("heads"), ...made)
   renderCode()
-  const text = `${state.current.file.name}: ${summary(answer, state.model, result.people)}`
+  const text = `${state.current.file.name}: ${summary(answer, state.model, people)}`
   if (moving) sayWhenStill(text)
   else say(text)
 }
@@ -167,6 +174,9 @@ function renderTiming(timing) {
 
 // The slider. It filters what is shown, without a new request.
 function renderPoint(some) {
+  const people = resultOf(state.current)?.people
+  if (some && byDistance(state.model, people)) return renderDistance(people.find(found => found.threshold > 0))
+  setSlider("Threshold", 1, 0.01)
   const heads = headsOf(state.model ?? { heads: {} }).filter(([, about]) => adjustable(about))
   $("point").hidden = !some || !heads.length
   if ($("point").hidden) return
@@ -183,6 +193,23 @@ function renderPoint(some) {
   const short = listed.length > 6 ? `${listed.slice(0, 6).join(", ")}, …` : listed.join(", ")
   $("point-note").textContent = without ? `This detector has no operating point: it returns ${returned}. zoo tune chooses thresholds.`
     : short || "The default thresholds; zoo tune chooses better ones."
+}
+
+function renderDistance({ threshold, band: [low, high] }) {
+  const own = state.threshold === null
+  const text = own ? threshold.toPrecision(2) : state.threshold.toPrecision(2)
+  $("point").hidden = false
+  setSlider("Largest distance", 2 * threshold, threshold / 100)
+  $("own").checked = own
+  $("threshold").value = state.threshold ?? threshold
+  $("threshold-value").textContent = text
+  $("threshold").setAttribute("aria-valuetext", own ? `${text}, the model's own` : text)
+  $("point-note").textContent = `Own threshold: ${threshold.toPrecision(2)}, undecided from ${low.toPrecision(2)} to ${high.toPrecision(2)}.`
+}
+
+function setSlider(name, max, step) {
+  $("threshold-name").textContent = name
+  Object.assign($("threshold"), { max, step })
 }
 
 function render(options) {
