@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -109,3 +113,22 @@ def test_files_that_cannot_be_used(tmp_path: Path, content: str | None) -> None:
         Tls(server.certificate, server.private_key, client_ca=wrong).context()
     with pytest.raises(InputError, match=r"--tls-certificate .*wrong.pem can't be used"):
         Tls(wrong).context()
+
+
+def test_sighup_renews_the_certificate_and_logs_a_failure(tmp_path: Path) -> None:
+    pytest.importorskip("fastapi")
+    from zoo.serving.server import _handle_signals
+
+    tls, other = signed(tmp_path, "tls"), signed(tmp_path, "other")
+    events: list[dict[str, Any]] = []
+    handlers: dict[int, Callable[[], None]] = {}
+    loop, pool, context = MagicMock(), MagicMock(), tls.context()
+    loop.add_signal_handler, pool.log, pool.settings.tls = handlers.__setitem__, events.append, tls
+    _handle_signals(loop, cast(Any, None), pool, context)
+    shutil.copy(other.certificate, tls.certificate)
+    handlers[signal.SIGHUP]()
+    assert "can't be used with" in events[0]["error"]
+    shutil.copy(other.private_key or "", tls.private_key or "")
+    handlers[signal.SIGHUP]()
+    assert len(events) == 1
+    assert connected(context, ssl.create_default_context(cafile=other.certificate))
