@@ -15,6 +15,7 @@ SETTING = Setting(identities=2000, embedding_size=16, batch_size=8, sample_rate=
 FULL = HeadCost("full", 0.8, 0.2, 3000.0, 4000.0)
 
 
+@pytest.mark.usefixtures("forked_benchmarks")
 def test_a_head_is_measured_in_a_new_process() -> None:
     comparison = compare(SETTING)
     for cost, name in ((comparison.full, "full"), (comparison.sampled, "sampled")):

@@ -59,6 +59,7 @@ def test_separate_models_have_one_head_each() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_benchmarks")
 def test_every_figure_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     status = main(["--backbone", "test_resnet", "--side", "128", "--rounds", "1", "--engine", "none", "--json"])
     result = json.loads(capsys.readouterr().out)
