@@ -58,9 +58,9 @@ class Pool:
     def limit(self) -> int:
         """Number of pictures that are waiting or being computed from which further requests are refused.
 
-        By default, one batch is computed while the next one waits. Longer queues add nothing but latency: at five times the capacity, a
-        picture takes about twice as long as the slowest hundredth takes at 0.8 of the capacity (16 computing times, in a queue with random
-        arrivals and constant computing times, where that hundredth takes 11).
+        By default, one batch is computed while the next one waits; a longer queue doesn't raise the throughput, only the latency. With 16
+        pictures, an accepted picture is answered after the time of 16 computations at most, however many requests arrive. For comparison:
+        if pictures arrive at random at 0.8 of the capacity, and each takes the same time, one in a hundred needs more than 11 of these.
         """
         if self.settings.queue is not None:
             return self.settings.queue
