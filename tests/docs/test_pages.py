@@ -35,5 +35,6 @@ def test_the_number_of_backbones_is_right() -> None:
         assert int(found[1]) == len({*BACKBONES} - {"resnet8"}), page  # which tests/engines.py registers
 
 
-def test_the_picture_is_small() -> None:
-    assert 0 < (ROOT / "docs" / "_static" / "results.png").stat().st_size < 150_000
+def test_the_pictures_are_small() -> None:
+    for name in ("results.png", "page.png"):
+        assert 0 < (ROOT / "docs" / "_static" / name).stat().st_size < 150_000

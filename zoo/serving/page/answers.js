@@ -117,6 +117,6 @@ function inventory(objects, noun) {
   if (!objects.length) return `no ${noun}s`
   const counts = new Map()
   for (const each of objects) counts.set(each.name, (counts.get(each.name) ?? 0) + 1)
-  const list = [...counts].map(([name, count]) => `${count} ${name}`).join(", ")
+  const list = [...counts].map(([name, count]) => `${name} × ${count}`).join(", ")
   return counts.size === 1 && counts.has(noun) ? counted(objects.length, noun) : `${counted(objects.length, noun)}: ${list}`
 }

@@ -66,9 +66,8 @@ function renderAnswers({ moving = false } = {}) {
   let first = 0
   const made = parts(answer, state.model).flatMap(([head, about, own]) => {
     const objects = objectsOf(own, about, people)
-    const every = objectsOf(parts(result.answer, state.model).find(([name]) => name === head)[2], about, people)
     const shownObjects = objects.filter(object => !state.hidden.has(object.name))
-    const body = ["boxes", "faces"].includes(kindOf(about)) ? [chips(every, objects), table(shownObjects, first, about)]
+    const body = ["boxes", "faces"].includes(kindOf(about)) ? [chips(objects), table(shownObjects, first, about)]
       : kindOf(about) === "other" ? [asJson(head, own)] : [bars(own, about)]
     first += shownObjects.length
     return isJoint(state.model) ? [element("h3", {}, head), ...body] : body
@@ -86,8 +85,8 @@ function asJson(head, answer) {
 }
 
 // Buttons that show and hide the objects of a class.
-function chips(every, objects) {
-  const colours = new Map(every.map(object => [object.name, object.colour]))
+function chips(objects) {
+  const colours = new Map(objects.map(object => [object.name, object.colour]))
   if (!colours.size) return ""
   const made = [...colours].map(([name, colour]) => {
     const count = objects.filter(object => object.name === name).length
@@ -97,7 +96,7 @@ function chips(every, objects) {
       render()
     }
     const words = { type: "button", "data-key": `class ${name}`, "aria-pressed": String(!state.hidden.has(name)), click: toggle }
-    return element("li", {}, element("button", words, dot(colour), `${name} ${count}`))
+    return element("li", {}, element("button", words, dot(colour), `${name} × ${count}`))
   })
   return element("ul", { class: "chips", "aria-label": "Classes shown" }, ...made)
 }
