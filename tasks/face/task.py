@@ -192,7 +192,7 @@ class FaceScoring(Scoring):
 
     primary_score = "accuracy"
     options = ScoringOptions
-    tolerance: ClassVar[Mapping[str, float]] = {"fp32": 0.002, "bf16": 0.003, "int8": 0.002}
+    tolerance: ClassVar[Mapping[str, float]] = {"fp32": 0.002, "bf16": 0.003, "fp16": 0.003, "int8": 0.002}
     attacks: ClassVar[tuple[str, ...]] = ("pgd",)
 
     def settle(self, options: dict[str, Any], metadata: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

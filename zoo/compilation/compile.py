@@ -46,8 +46,8 @@ def compile(
         model: original model, which is not changed.
         engine: name of the engine, one of `zoo.list_engines()`, or "auto" for the fastest installed engine on this machine. The engines are
             measured once, and the result is cached.
-        precision: numeric precision: "fp32", "bf16", "int8" (which requires `data`), or "auto". "auto" selects bf16 if the processor
-            supports it and the predictions agree, otherwise fp32.
+        precision: numeric precision: "fp32", "bf16", "fp16" (OpenVINO and ONNX Runtime only, mainly for exports), "int8" (which requires
+            `data`), or "auto". "auto" selects bf16 if the processor supports it and the predictions agree, otherwise fp32.
         data: images for the comparison, and for calibration of int8: a dataset string, a path or samples. If they have ground truth, the
             scores are compared as well. None to use a few built-in images. For a model with several heads, a mapping from head name, as in
             `zoo.evaluate`, or one source for all heads. A head without data uses the images of a head that shares its pass.
@@ -87,8 +87,8 @@ def _source(
         raise InputError(
             f"the model is compiled already (engine {model.making.engine}, {model.precision}); compile the original model instead"
         )
-    if precision not in ("auto", "fp32", "bf16", "int8"):
-        raise InputError(f"precision is {precision!r}; expected auto, fp32, bf16 or int8")
+    if precision not in get_args(AskedPrecision):
+        raise InputError(f"precision is {precision!r}; expected auto, fp32, bf16, fp16 or int8")
     if precision == "int8" and data is None:
         raise InputError("int8 requires images for calibration: pass data= (--calibration) with a few hundred of your images")
     return Source.of(model, data, on_error, say or (lambda text: None), progress or Progress(enabled=False))
@@ -149,7 +149,8 @@ def export(
         model: original model, not a compiled one.
         folder: destination. An exported model that is already there is replaced.
         format: "openvino" (.xml and .bin), "onnx" (checked by onnx.checker) or "torch" (torch.export's .pt2).
-        precision: numeric precision, as for `zoo.compile`.
+        precision: numeric precision, as for `zoo.compile`. In fp16, and for OpenVINO in bf16, the weights in the file have 16 bits, so
+            that it is half as large as in fp32.
         data: images for the comparison, and for calibration of int8, as for `zoo.compile`.
         on_error: "raise" or "skip", as for `zoo.compile`.
         say: callback that receives messages about the comparison (one line each).

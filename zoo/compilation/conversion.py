@@ -160,7 +160,7 @@ class Conversion:
         if not self.engine.converts:
             return self.engine.convert(network)
         if self.precision != "int8":
-            return self._in_full(network, size_hw)
+            return self.engine.halved(self._in_full(network, size_hw), self.precision)
         samples, judge = self.samples.get(name, []), self.judge and self.judge(name)
         key = network_key(self.fingerprint, network, self.engine, samples, judge is not None)
         return from_cache(self.engine, key, lambda: self.engine.quantise(self._in_full(network, size_hw), samples, judge))

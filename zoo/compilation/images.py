@@ -92,8 +92,8 @@ class HeadImages:
         return self.progress.track(self.batches(count, size), "comparing", -(-count // size))
 
     def few(self) -> Iterator[Image]:
-        """Yield up to 16 evenly spaced images as they are."""
-        count = min(len(self.pictures), 16)
+        """Yield evenly spaced images as they are: up to 16, of the built-in ones 4."""
+        count = min(len(self.pictures), 16 if self.given else 4)
         yield from self._readable([self.pictures.records[place * len(self.pictures) // count] for place in range(count)])
 
     @cached_property

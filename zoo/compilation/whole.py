@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from zoo.compilation.agreement import SAME, DisagreementError
+from zoo.compilation.agreement import SAME, SAME_INT8, DisagreementError, check
 from zoo.compilation.conversion import Conversion
 from zoo.compilation.source import Source
 from zoo.engines import GraphEngine, Runner
 from zoo.images.preprocess import STEP, Preprocess
-from zoo.models.compiled import Compiled, SizeHW
+from zoo.models.compiled import Agreement, Compiled, SizeHW
 from zoo.models.config import ModelConfig
 from zoo.models.networks import PICTURES, further_networks
 from zoo.models.whole import InputType, WholeModel
@@ -125,6 +125,7 @@ def joined(source: Source, compiled: Compiled, input_type: InputType, resize: bo
     config = given(compiled.config) if resize else compiled.config
     made = Joined(conversion, input_type, resize)
     whole = WholeModel(config, compiled.metadata, compiled.fingerprints, made, compiled.making, input_type)
+    agreements: dict[str, Agreement] = compiled.making.agreement if compiled.is_joint else {compiled.config.task: compiled.making.agreement}
     for name, head in source.heads.items():
         one, other = compiled.view(name), whole.view(name)
         own = head.task.answers.for_model(one.classes, one.metadata)
@@ -134,11 +135,14 @@ def joined(source: Source, compiled: Compiled, input_type: InputType, resize: bo
                 (want,), (found,) = own.split(one([image])), own.split(other([image]))
             part, of = own.agreement(want, found)
             same, answers = same + part, answers + of
-        if same < SAME * answers:
+        least = SAME_INT8 if conversion.precision == "int8" else SAME
+        if same < least * answers:
             raise DisagreementError(
                 f"the graph for {name!r} answers {100 * same / answers:.2f} % of the predictions as the model's networks do (at least "
-                f"{100 * SAME:g} %); export it without resize (--with-resize), or with another format"
+                f"{100 * least:g} %); export it without resize (--with-resize), or with another format"
             )
+        if conversion.precision == "int8" and head.has_truth:
+            check(replace(agreements[name], compiled=head.score(other)), compiled.making, head.task, name if compiled.is_joint else None)
     return whole
 
 

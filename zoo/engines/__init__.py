@@ -139,6 +139,13 @@ class Engine(ABC):
         having = [name for name in ENGINES if "int8" in ENGINES[name].precisions]
         raise InputError(f"the engine {self.name} doesn't support int8; use one of: {', '.join(having)}")
 
+    def halved(self, converted: Any, precision: EnginePrecision) -> Any:
+        """Return a network with weights of 16 bits if the engine stores them so for this precision; by default, the network itself.
+
+        Inputs and outputs stay float32.
+        """
+        return converted
+
     @abstractmethod
     def write(self, converted: Any, path: Path) -> None:
         """Write a network to a file whose name ends in `suffix`, and to further files next to it with the same stem."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import sys
 import tempfile
 import warnings
-from collections.abc import Sequence
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ class OnnxRuntime(GraphEngine):
     extra = "onnx"
     distributions = ("onnx", "onnxscript", "onnxruntime", "nncf")
     suffix = ".onnx"
-    precisions = ("fp32", "int8")
+    precisions = ("fp32", "fp16", "int8")
     takes_bytes = True
 
     def convert(self, network: Network) -> Any:
@@ -54,6 +55,19 @@ class OnnxRuntime(GraphEngine):
         names, threads = [each.name for each in converted.graph.input], torch.get_num_threads()
         # NNCF passes each candidate as a graph
         return quantise(converted, samples, lambda inputs: _feed(names, inputs), judge, lambda graph: self.start(graph, "int8", threads))
+
+    def halved(self, converted: Any, precision: EnginePrecision) -> Any:
+        """Return the graph with weights and operations in float16 for fp16. On processors without float16, ONNX Runtime uses float32."""
+        if precision != "fp16":
+            return converted
+        import onnx_ir
+
+        with _path_kept(), errors_alone("onnxruntime.transformers.float16"):
+            from onnxruntime.transformers.float16 import convert_float_to_float16
+
+            made = onnx_ir.from_proto(convert_float_to_float16(converted, keep_io_types=True))
+        made.graph.sort()  # the conversion appends its casts at the end
+        return onnx_ir.to_proto(made)
 
     def write(self, converted: Any, path: Path) -> None:
         """Write the graph to one file."""
@@ -94,6 +108,16 @@ class OnnxRuntime(GraphEngine):
             return tuple(torch.from_numpy(found) for found in session.run(None, _feed(names, inputs, in_bytes)))
 
         return run
+
+
+@contextmanager
+def _path_kept() -> Iterator[None]:
+    """Restore sys.path at the end of the body, since the package onnxruntime.transformers adds its folder to it."""
+    before = [*sys.path]
+    try:
+        yield
+    finally:
+        sys.path[:] = before
 
 
 def _feed(names: Sequence[str], inputs: Tensors, in_bytes: Sequence[bool] | None = None) -> dict[str, NDArray[Any]]:

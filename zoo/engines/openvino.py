@@ -28,7 +28,7 @@ class OpenVINO(GraphEngine):
     extra = "openvino"
     distributions = ("openvino", "nncf")
     suffix = ".xml"
-    precisions = ("fp32", "bf16", "int8")
+    precisions = ("fp32", "bf16", "fp16", "int8")
     takes_bytes = True
 
     def convert(self, network: Network) -> Any:
@@ -57,8 +57,16 @@ class OpenVINO(GraphEngine):
         _name(quantised, converted.get_friendly_name())
         return quantised
 
+    def halved(self, converted: Any, precision: EnginePrecision) -> Any:
+        """Return the graph with weights in float16 for bf16, which has fewer digits, and fp16. Processors compute fp16 in float32."""
+        from openvino._offline_transformations import compress_model_transformation
+
+        if precision in ("bf16", "fp16"):
+            compress_model_transformation(converted)
+        return converted
+
     def write(self, converted: Any, path: Path) -> None:
-        """Write the graph as OpenVINO's two files (.xml and .bin), with weights in float32."""
+        """Write the graph as OpenVINO's two files (.xml and .bin), with the weights as they are."""
         import openvino
 
         openvino.save_model(converted, path, compress_to_fp16=False)

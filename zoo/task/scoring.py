@@ -32,7 +32,7 @@ class Scoring(ABC):
 
     primary_score: ClassVar[str]
     options: ClassVar[type[Any]] = NoScoring
-    tolerance: ClassVar[Mapping[str, float]] = {"fp32": 0.003, "bf16": 0.003, "int8": 0.005}
+    tolerance: ClassVar[Mapping[str, float]] = {"fp32": 0.003, "bf16": 0.003, "fp16": 0.003, "int8": 0.005}
     attacks: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod

@@ -26,7 +26,8 @@ def propose(rpn: ProposalNetwork, heads: RoIHeads) -> Any:
 
     Inputs are the feature maps, objectness logits and deltas of all levels, `padded_hw` (int64 [2], height and width of the padded images)
     and `frame` (float [4], see `zoo.compilation.whole`). Outputs are the features of R proposals of all images together, [R, C, 7, 7]; for
-    each of them the positions of its image and of the proposal, int64 [R, 2]; and the proposals, [B, P, 4] xyxy.
+    each of them the positions of its image and of the proposal, `rows` int64 [R, 2], and the proposal itself, `around` [R, 4] xyxy; and
+    all proposals, [B, P, 4] xyxy.
     """
     from onnx import TensorProto
 
@@ -44,10 +45,11 @@ def propose(rpn: ProposalNetwork, heads: RoIHeads) -> Any:
     best, places = graph("TopK", scores, count, outputs=2, axis=1)
     proposals = _rows(graph, boxes, places)
     rows = graph("Transpose", graph("NonZero", graph("Greater", best, np.float32(_ALL))), perm=[1, 0])
-    pooled, rows = _pool(graph, heads.box_roi_pool, proposals, rows)
+    pooled, rows, around = _pool(graph, heads.box_roi_pool, proposals, rows)
     outputs = {
         "pooled": (pooled, TensorProto.FLOAT, 4),
         "rows": (rows, TensorProto.INT64, 2),
+        "around": (around, TensorProto.FLOAT, 2),
         "proposals": (proposals, TensorProto.FLOAT, 3),
     }
     return graph.model(outputs)
@@ -73,8 +75,8 @@ def _best(graph: OnnxGraph, rpn: ProposalNetwork, level: int, anchors: Any) -> t
     return boxes, _suppressed(graph, boxes, graph("Unsqueeze", scores, np.array([1])), rpn.nms_thresh, _ALL)
 
 
-def _pool(graph: OnnxGraph, pool: Any, proposals: str, rows: str) -> tuple[str, str]:
-    """Pool the features of proposals [R, 2], given by image and position. Return them by level, and the proposals in the same order."""
+def _pool(graph: OnnxGraph, pool: Any, proposals: str, rows: str) -> tuple[str, str, str]:
+    """Pool the features of proposals [R, 2], given by image and position. Return them by level, and `rows` and boxes in the same order."""
     scales = [2.0 ** round(math.log2(each)) for each in pool.scales]
     mapper = pool.map_levels
     boxes = graph("GatherND", proposals, rows)
@@ -84,7 +86,7 @@ def _pool(graph: OnnxGraph, pool: Any, proposals: str, rows: str) -> tuple[str, 
     found = graph("Floor", graph("Add", octave, np.float32(mapper.lvl0 + mapper.eps)))
     found = graph("Sub", graph("Clip", found, np.float32(mapper.k_min), np.float32(mapper.k_max)), np.float32(mapper.k_min))
     images = graph("Gather", rows, np.int64(0), axis=1)
-    pooled, order = [], []
+    pooled, order, around = [], [], []
     for level, scale in enumerate(scales):
         some = graph("Reshape", graph("NonZero", graph("Equal", found, np.float32(level))), np.array([-1]))
         settings = {"mode": "avg", "sampling_ratio": pool.sampling_ratio, "spatial_scale": scale}
@@ -92,14 +94,15 @@ def _pool(graph: OnnxGraph, pool: Any, proposals: str, rows: str) -> tuple[str, 
         of = [graph("Gather", each, some) for each in (boxes, images)]
         pooled.append(graph("RoiAlign", f"map{level}", *of, coordinate_transformation_mode="output_half_pixel", **settings))
         order.append(some)
-    return graph("Concat", *pooled, axis=0), graph("Gather", rows, graph("Concat", *order, axis=0))
+        around.append(of[0])  # passed on, because OpenVINO rounds what only the pooling uses to bf16
+    return graph("Concat", *pooled, axis=0), graph("Gather", rows, graph("Concat", *order, axis=0)), graph("Concat", *around, axis=0)
 
 
 def select(heads: RoIHeads, attributes: Mapping[str, int]) -> Any:
     """Return the graph from the outputs of the second network to the detections.
 
-    Inputs are the class logits [R, K + 1], deltas [R, 4 (K + 1)] and attribute logits of R proposals, and `rows`, `proposals` and `frame`
-    as in `propose`. Outputs are `boxes` [B, N, 4] xyxy in pixels of the images as given, `scores` [B, N] in descending order, `labels`
+    Inputs are the class logits [R, K + 1], deltas [R, 4 (K + 1)] and attribute logits of R proposals, and `rows`, `around`, `proposals`
+    and `frame` as in `propose`. Outputs are `boxes` [B, N, 4] xyxy in pixels of the images as given, `scores` [B, N] in descending order, `labels`
     [B, N] from 0, `counts` [B] and the probabilities of each attribute's values, [B, N, values]. Images with fewer than N detections are
     padded with 0.
     """
@@ -107,12 +110,12 @@ def select(heads: RoIHeads, attributes: Mapping[str, int]) -> Any:
 
     names = [f"attribute{place}" for place in range(len(attributes))]
     inputs: dict[str, Any] = {name: (TensorProto.FLOAT, ["R", None]) for name in ("logits", "deltas", *names)}
-    inputs |= {"rows": (TensorProto.INT64, ["R", 2]), "proposals": (TensorProto.FLOAT, ["B", "P", 4]), "frame": (TensorProto.FLOAT, [4])}
+    inputs |= {"rows": (TensorProto.INT64, ["R", 2]), "around": (TensorProto.FLOAT, ["R", 4])}
+    inputs |= {"proposals": (TensorProto.FLOAT, ["B", "P", 4]), "frame": (TensorProto.FLOAT, [4])}
     graph = OnnxGraph(inputs)
     scores = graph("Softmax", "logits", axis=1)
     moves = graph("Reshape", "deltas", np.array([0, -1, 4]))
-    around = graph("Unsqueeze", graph("GatherND", "proposals", "rows"), np.array([1]))
-    boxes = _clipped(graph, _decoded(graph, heads.box_coder, moves, around))
+    boxes = _clipped(graph, _decoded(graph, heads.box_coder, moves, graph("Unsqueeze", "around", np.array([1]))))
     scores, boxes = (graph("Slice", each, np.array([1]), np.array([2**31]), np.array([1])) for each in (scores, boxes))
     scores = graph("Where", _large(graph, boxes, LEAST_SIDE), scores, _ABSENT)
     images, most, classes = graph.size("proposals", 0), graph.size("proposals", 1), graph.size(scores, 1)

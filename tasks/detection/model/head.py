@@ -150,7 +150,7 @@ class FasterRCNNHead(Head):
     def steps(self) -> list[Step]:
         """Return the proposals and their pooling, the second stage, and the selection of detections."""
         count = 3 * (len(self._names) + self._pools)
-        rows, attributes = ("rows", "proposals"), tuple(f"attribute{place}" for place in range(len(self._attributes)))
+        rows, attributes = ("rows", "around", "proposals"), tuple(f"attribute{place}" for place in range(len(self._attributes)))
         pooled = Step(
             (*(f"tensor{place}" for place in range(count)), "padded_hw", "frame"), ("pooled", *rows), propose(self.rpn, self.roi_heads)
         )

@@ -161,9 +161,9 @@ def test_the_selection_is_that_of_eager() -> None:
     session = onnxruntime.InferenceSession(select(heads, {}).SerializeToString())
     rows = np.stack([np.zeros(40, np.int64), np.arange(40)], 1)
     frame = np.array([60, 70, 1, 1], np.float32)
-    boxes, scores, labels, counts = session.run(
-        None, {"logits": logits.numpy(), "deltas": deltas.numpy(), "rows": rows, "proposals": proposals[None].numpy(), "frame": frame}
-    )
+    given = {"logits": logits, "deltas": deltas, "around": proposals, "proposals": proposals[None]}
+    values = {name: each.numpy() for name, each in given.items()}
+    boxes, scores, labels, counts = session.run(None, {**values, "rows": rows, "frame": frame})
     ((wanted, best, classes, _),) = select_detections(heads, logits, deltas, [proposals], [(60, 70)])
     assert 20 < len(best) < 100
     assert counts.tolist() == [len(best)]
