@@ -57,6 +57,7 @@ def spread(detector: Model, image: Image) -> Model:
                 layer.weight.mul_(factor)
                 return output * factor
 
+            assert layer.bias is not None
             torch.nn.init.zeros_(layer.bias)
             torch.nn.init.normal_(layer.weight, generator=generator)
             hooks.append(layer.register_forward_hook(scale))
@@ -68,7 +69,7 @@ def spread(detector: Model, image: Image) -> Model:
     return detector
 
 
-def batches_of(folder: Path, side: int, count: int = 20) -> Iterator[list[Image]]:
+def batches_of(folder: Path, side: int, count: int = 20) -> Iterator[list[Any]]:
     """Yield a batch for each of `count` sizes, of about `side` pixels, with 1 to 4 images of a folder, which are scaled to that size.
 
     Raises:

@@ -104,6 +104,8 @@ class OpenVINO(GraphEngine):
                 values[name], results[name] = result.input_value(0), result
         for name, port in values.items():
             port.get_tensor().set_names({name})
+        for name in outputs:  # results have names of their own
+            results[name].output(0).get_tensor().set_names({name})
         return openvino.Model([results[name] for name in outputs], [parameters[name] for name in inputs], "model")
 
     def start(self, converted: Any, precision: EnginePrecision, threads: int) -> Runner:

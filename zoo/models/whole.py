@@ -13,7 +13,7 @@ from zoo.engines import Tensors
 from zoo.images.preprocess import ImageBatch, as_float
 from zoo.models.compiled import Compiled, Making, Supply
 from zoo.models.config import ModelConfig
-from zoo.models.networks import first_networks
+from zoo.models.networks import PICTURES, first_networks
 from zoo.system.files import write_text
 
 SCRIPT = "infer.py"
@@ -77,21 +77,21 @@ class WholeModel(Compiled):
     def write(self, folder: Path) -> dict[str, Any]:
         """Write the graphs, the class names and a script that runs the first graph. Return the entry for model.json."""
         content = super().write(folder)
+        heads = {name: f"{name}." if self.is_joint else "" for name in first_networks(self.config)[PICTURES].heads}
+        outputs = [each for names in self._output_names[PICTURES] for each in names]
         file = content["compiled"]["networks"][0]["file"]
-        write_text(
-            folder / SCRIPT,
-            script(file, self._input_type, self.making.precision, [each for names in self._output_names["pictures"] for each in names]),
-        )
+        write_text(folder / SCRIPT, script(file, self._input_type, self.making.precision, outputs, heads))
         content["compiled"]["whole"] = {"input": self._input_type, "outputs": self._output_names}
         return content
 
 
-def script(file: str, input_type: InputType, precision: str, outputs: Sequence[str]) -> str:
-    """Return a script that runs a graph with NumPy and the runtime alone."""
+def script(file: str, input_type: InputType, precision: str, outputs: Sequence[str], heads: Mapping[str, str]) -> str:
+    """Return a script that runs a graph with NumPy and the runtime alone. `heads` are names and the beginnings of their outputs' names."""
     onnx = file.endswith(".onnx")
     values = {
         "file": file,
         "outputs": list(outputs),
+        "heads": dict(heads),
         "runtime": "onnxruntime" if onnx else "openvino",
         "hint": "bf16" if precision == "bf16" else "f32",
         "scaled": "" if input_type == "uint8" else ".astype(np.float32) / 255",
@@ -124,6 +124,7 @@ import {runtime}
 FOLDER = Path(__file__).resolve().parent
 MODEL = json.loads((FOLDER / "model.json").read_text(encoding="utf-8"))
 OUTPUTS = {outputs}
+HEADS = {heads}  # the names of a head's outputs begin with the value
 {load}
 
 
@@ -136,12 +137,14 @@ def infer(pictures):
 def answer(picture):
     """Return the outputs for one picture; of a detector, the boxes that reach the thresholds of their classes (zoo tune)."""
     found = {{name: values[0] for name, values in infer(picture[None]).items()}}
-    if "counts" not in found:
-        return found
-    count, thresholds = int(found.pop("counts")), MODEL["metadata"].get("thresholds") or {{}}
-    least = np.array([thresholds.get(name, 0.0) for name in MODEL["classes"]])
-    kept = np.flatnonzero(found["scores"][:count] >= least[found["labels"][:count]])
-    return {{name: values[kept] for name, values in found.items()}}
+    for head, start in HEADS.items():
+        if start + "counts" in found:
+            count, metadata = int(found.pop(start + "counts")), MODEL["metadata"]["heads"][head] if start else MODEL["metadata"]
+            classes, thresholds = MODEL.get("heads", {{head: MODEL}})[head]["classes"], metadata.get("thresholds") or {{}}
+            least = np.array([thresholds.get(name, 0.0) for name in classes])
+            kept = np.flatnonzero(found[start + "scores"][:count] >= least[found[start + "labels"][:count]])
+            found |= {{name: values[kept] for name, values in found.items() if name.startswith(start)}}
+    return found
 
 
 def read(path):

@@ -101,10 +101,10 @@ def _pool(graph: OnnxGraph, pool: Any, proposals: str, rows: str) -> tuple[str, 
 def select(heads: RoIHeads, attributes: Mapping[str, int]) -> Any:
     """Return the graph from the outputs of the second network to the detections.
 
-    Inputs are the class logits [R, K + 1], deltas [R, 4 (K + 1)] and attribute logits of R proposals, and `rows`, `around`, `proposals`
-    and `frame` as in `propose`. Outputs are `boxes` [B, N, 4] xyxy in pixels of the images as given, `scores` [B, N] in descending order, `labels`
-    [B, N] from 0, `counts` [B] and the probabilities of each attribute's values, [B, N, values]. Images with fewer than N detections are
-    padded with 0.
+    Inputs are the class logits [R, K + 1], deltas [R, 4 (K + 1)] and attribute logits of R proposals, and `rows`, `around`, `proposals` and
+    `frame` as in `propose`. Outputs are `boxes` [B, N, 4] xyxy in pixels of the images as given, `scores` [B, N] in descending order,
+    `labels` [B, N] from 0, `counts` [B] and the probabilities of each attribute's values, [B, N, values]. Images with fewer than N
+    detections are padded with 0.
     """
     from onnx import TensorProto
 

@@ -2,87 +2,35 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import runpy
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 import zoo
 from tests.engines import KEEPING, small_joint, small_model
-from zoo.compilation.compile import FORMATS
-from zoo.compilation.conversion import Conversion
-from zoo.compilation.whole import Joined, given, prepare
-from zoo.engines import ENGINES
+from tests.unit.compilation.whole_graphs import FORMAT, Exports, confident, exports, images, whole
+from zoo.compilation.whole import prepare
+from zoo.engines import ENGINES, GraphEngine
 from zoo.engines.onnxruntime import OnnxRuntime
 from zoo.errors import InputError
 from zoo.images.preprocess import Preprocess
-from zoo.models.compiled import Agreement, Making
-from zoo.models.fingerprint import fingerprints
 from zoo.models.model import Model
-from zoo.models.whole import InputType, WholeModel
+from zoo.models.whole import InputType
 from zoo.tasks.detection.model.graph import select
 from zoo.tasks.detection.model.postprocessing import select_detections
 
+__all__ = ["exports"]  # a fixture
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
-FORMAT = {engine: name for name, engine in FORMATS.items()}
 SIZES = [(1, 64, 80), (2, 63, 75), (4, 33, 96), (3, 96, 40), (1, 32, 32)]
-
-
-def images(count: int, height: int, width: int, seed: int = 0) -> Tensor:
-    """Return smooth images, uint8 [B, 3, H, W]."""
-    noise = torch.rand(count, 3, height + 4, width + 4, generator=torch.Generator().manual_seed(seed))
-    return (torch.nn.functional.avg_pool2d(noise, 5, 1) * 2 - 0.5).clamp(0, 1).mul(255).to(torch.uint8)
-
-
-def confident(**options: Any) -> Model:
-    """Return a detector whose scores and boxes differ from each other as a trained one's do."""
-    torch.manual_seed(0)
-    model = zoo.build(
-        "resnet8", "detection", classes=["a", "b", "c"], image_size=64, max_image_size=96, fpn_channels=16, proposals=60, **options
-    )
-    with torch.no_grad():
-        for name, parameter in model.head.named_parameters():
-            if "cls" in name or "attribute" in name:
-                parameter.normal_(0, 0.3)
-            if "bbox" in name:
-                parameter.normal_(0, 0.05)
-    return model.eval()
-
-
-def whole(model: Model, engine: str, resize: bool = False) -> WholeModel:
-    """Return a model with one graph per pass, without the comparison with eager that `zoo.export` makes."""
-    known = fingerprints(model)
-    conversion = Conversion(model, known["model"], ENGINES[engine](), "fp32", 1)
-    config = given(model.config) if resize else model.config
-    made = Joined(conversion, "uint8" if resize else "float32", resize)
-    return WholeModel(config, model.metadata, known, made, Making(engine, "fp32", 1, Agreement(0, 0.0, None)), made.input_type)
-
-
-@pytest.fixture(scope="module")
-def exports(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, bool], tuple[Model, Path]]:
-    """A function that exports a detector for an engine, once, and returns it with the folder."""
-    model = confident(attributes={"hue": ["red", "blue"]})
-
-    @cache
-    def export(engine: str, resize: bool) -> tuple[Model, Path]:
-        folder = tmp_path_factory.mktemp("export") / "out"
-        zoo.export(model, folder, FORMAT[engine], precision="fp32", resize=resize)
-        return model, folder
-
-    return export
-
-
-Exports = Callable[[str, bool], tuple[Model, Path]]
 
 
 def check(wanted: list[dict[str, Any]], found: list[dict[str, Any]]) -> None:
@@ -117,8 +65,14 @@ def test_a_detector_answers_as_in_eager(engine: str, exports: Exports) -> None:
 
 @pytest.mark.parametrize("engine", KEEPING)
 def test_images_without_detections_have_a_count_of_nought(engine: str) -> None:
-    (answer,) = whole(confident(score_threshold=0.999), engine)([images(1, 64, 64)[0]])
-    assert {name: tuple(value.shape) for name, value in answer.items()} == {"boxes": (0, 4), "scores": (0,), "labels": (0,)}
+    made = ENGINES[engine]()
+    assert isinstance(made, GraphEngine)
+    run = made.start(made.from_onnx(select(confident(score_threshold=0.999).head.roi_heads, {})), "fp32", 1)
+    rows, around = torch.tensor([[0, 0], [1, 0]]), torch.tensor([[0.0, 0, 9, 9]]).repeat(2, 1)
+    *padding, counts = run(torch.zeros(2, 4), torch.zeros(2, 16), rows, around, around[:, None], torch.tensor([60.0, 70, 1, 1]))
+    assert [*counts] == [0, 0]
+    assert [tuple(each.shape) for each in padding] == [(2, 3, 4), (2, 3), (2, 3)]
+    assert not any(each.any() for each in padding)
 
 
 @pytest.mark.parametrize("engine", KEEPING)
@@ -216,20 +170,38 @@ def test_heads_that_share_a_pass_are_one_graph(engine: str, tmp_path: Path) -> N
             check(wanted["parts"], found["parts"])
             check(wanted["parts"], loaded.view("parts")(pixels))
     assert [*loaded(pixels, tasks=["species"])] == ["species"]
+    answer = runpy.run_path(str(tmp_path / "out" / "infer.py"))["answer"](np.zeros((64, 64, 3), np.uint8))
+    assert [*answer] == ["species.logits", "parts.boxes", "parts.scores", "parts.labels"]
+    assert len(answer["parts.boxes"]) == len(loaded([torch.zeros(3, 64, 64)])["parts"][0]["boxes"])
 
 
 @pytest.mark.parametrize("engine", KEEPING)
 def test_heads_of_two_passes_are_two_graphs(engine: str, tmp_path: Path) -> None:
     model = small_joint("parts", "who").eval()
-    zoo.save(whole(model, engine), tmp_path / "out")
+    loaded = whole(model, engine)
+    zoo.save(loaded, tmp_path / "out")
     suffix = ENGINES[engine].suffix
     assert {f"model{suffix}", f"model-2{suffix}", "infer.py"} <= {path.name for path in (tmp_path / "out").iterdir()}
-    loaded = whole(model, engine)
     pixels = [images(1, 60, 90)[0]]
     with torch.inference_mode():
         wanted, found = model(pixels), loaded(pixels)
     torch.testing.assert_close(found["who"], wanted["who"], atol=1e-4, rtol=0)
     check(wanted["parts"], found["parts"])
+
+
+_WITHOUT_THE_ZOO = """
+import importlib, runpy, sys
+assert not [each for each in sys.path if each.endswith("packages")]
+sys.path.append(sys.argv[1])
+for name in ("zoo", "torch", "torchvision", "onnx", "PIL"):
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError:
+        continue
+    sys.exit(f"{name} is importable")
+sys.argv = sys.argv[2:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 @pytest.mark.parametrize("engine", KEEPING)
@@ -238,13 +210,17 @@ def test_the_script_needs_neither_the_zoo_nor_torch(engine: str, resize: bool, t
     model, folder = exports(engine, resize)
     picture = images(1, 64, 80)[0]
     np.save(tmp_path / "picture.npy", picture.permute(1, 2, 0).numpy())
-    code = (
-        "import runpy, sys\n"
-        "sys.modules.update(dict.fromkeys(('zoo', 'torch', 'torchvision')))\n"  # importing them fails
-        f"sys.argv = ['infer.py', {str(tmp_path / 'picture.npy')!r}]\n"
-        f"runpy.run_path({str(folder / 'infer.py')!r}, run_name='__main__')\n"
+    packages = tmp_path / "only-these"
+    packages.mkdir()
+    for name in ("numpy", ENGINES[engine].package):
+        origin = Path(str(importlib.import_module(name).__file__)).parent
+        for found in origin.parent.glob(f"{name}*"):  # with the shared libraries in numpy.libs
+            if found.name in (name, f"{name}.libs"):
+                (packages / found.name).symlink_to(found)
+    words = [str(packages), str(folder / "infer.py"), str(tmp_path / "picture.npy")]
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", _WITHOUT_THE_ZOO, *words], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     with torch.inference_mode():
