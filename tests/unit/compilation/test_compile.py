@@ -40,7 +40,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"engine": "eager", "precision": "fp8"}, "precision is 'fp8'; expected auto, fp32, bf16 or int8"),
+        ({"engine": "eager", "precision": "fp8"}, "precision is 'fp8'; expected auto, fp32, bf16, fp16 or int8"),
         ({"engine": "fake", "precision": "int8"}, "int8 requires images for calibration: pass data="),
         ({"engine": "eager", "precision": "int8", "data": _DIGITS}, "the engine eager doesn't support int8; it supports fp32, bf16"),
     ],
