@@ -205,7 +205,7 @@ def test_only_the_server_is_asked_and_the_policy_allows_nothing_else(page: Page,
     assert {url for url in asked if not url.startswith("blob:")} == {address, f"{address}v1/models", f"{address}v1/models/colours/predict"}
     assert complaints(page.browser) == []
     answer = httpx.get(address)
-    assert len(answer.content) < 80_000
+    assert len(answer.content) < 60_000
     assert "'unsafe" not in answer.headers["content-security-policy"]
     assert answer.headers["cache-control"] == "no-cache"
     assert httpx.get(address, headers={"if-none-match": answer.headers["etag"]}).status_code == 304

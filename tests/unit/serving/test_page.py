@@ -23,7 +23,7 @@ def test_the_policy_has_the_hashes_of_what_the_page_contains(element: str) -> No
 
 def test_the_page_is_one_small_document_without_external_resources() -> None:
     text = load_page("").content.decode()
-    assert len(text.encode()) < 80_000
+    assert len(text.encode()) < 60_000
     assert __version__ in text
     assert not re.findall(r"\{(root|version|style|script)\}", text)
     assert not re.findall(r"""(?:src|href)=["']?(?:https?:)?//""", text)

@@ -33,8 +33,8 @@ def load_page(root_path: str) -> Page:
     Args:
         root_path: path under which a reverse proxy publishes the server; "" for none.
     """
-    style = f"\n{_read('style.css')}"
-    script = "\n".join(["", *(_read(f"{name}.js") for name in _SCRIPTS)])
+    style = f"\n{_compact(_read('style.css'))}\n"
+    script = "\n".join(["", *(_compact(_read(f"{name}.js")) for name in _SCRIPTS), ""])
     page = _read("page.html").replace("{root}", escape(root_path)).replace("{version}", escape(__version__))
     content = page.replace("{style}", style).replace("{script}", script).encode()
     policy = {
@@ -61,6 +61,12 @@ def load_page(root_path: str) -> Page:
 
 def _read(name: str) -> str:
     return (_FOLDER / name).read_text(encoding="utf-8")
+
+
+def _compact(text: str) -> str:
+    """Return a style or script without indentation, empty lines and lines that are comments, which are a seventh of it."""
+    lines = (line.strip() for line in text.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("//"))
 
 
 def _hash(text: str) -> str:
