@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import gc
 import importlib.util
 import multiprocessing
 import os
+import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,6 +90,18 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("ZOO_CACHE", str(cache))
         # a pool of compiling processes would be started in every process that runs tests, and each would import torch
         patch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_table_of_operators() -> Iterator[None]:
+    """Let exports to ONNX share the table of operators, which torch builds for each of them. That takes a quarter of a conversion."""
+    with pytest.MonkeyPatch.context() as patch:
+        with contextlib.suppress(ImportError, AttributeError):  # torch may change what isn't public
+            if "tests.engines" in sys.modules:
+                from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+                patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
         yield
 
 

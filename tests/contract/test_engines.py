@@ -199,7 +199,7 @@ os.kill(os.getpid(), signal.SIGINT)
 """
 
 
-@pytest.mark.parametrize("engine", INSTALLED)
+@pytest.mark.parametrize("engine", KEEPING)
 def test_ctrl_c_is_told_after_networks_were_started_and_forgotten(engine: str) -> None:
     done = run_job(Job([engine], _SIGNALLED))
     assert (done.status, done.stdout.strip()) == (0, "interrupted"), done.stderr
