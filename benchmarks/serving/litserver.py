@@ -1,4 +1,4 @@
-"""LitServe with a model that `zoo.compile` has prepared: `python -m zoo.benchmarks.serving.litserver MODEL PORT BATCH PRECISION`.
+"""LitServe with a model that `zoo.compile` has prepared: `python -m zoo.benchmarks.serving.litserver MODEL PORT BATCH PRECISION WORKERS`.
 
 It is written as in LitServe's documentation: pictures are decoded by Pillow and prepared by torchvision's transforms, then OpenVINO runs
 the same graph as in `zoo serve`, with the same hints.
@@ -19,6 +19,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 import zoo
+from zoo.system.threads import usable_cores
 
 _WAIT_S = 0.005  # that of `zoo serve`
 
@@ -26,9 +27,9 @@ _WAIT_S = 0.005  # that of `zoo serve`
 class Classifier(litserve.LitAPI):  # type: ignore[misc, unused-ignore]
     """A classifier behind LitServe, which decodes the pictures of a batch in its worker, computes them, and encodes the answers."""
 
-    def __init__(self, model: Path, batch: int, precision: str) -> None:
+    def __init__(self, model: Path, batch: int, precision: str, threads: int) -> None:
         super().__init__(max_batch_size=batch, batch_timeout=_WAIT_S)
-        self.folder, self.precision = model, precision
+        self.folder, self.precision, self.threads = model, precision, threads
 
     def setup(self, device: str) -> None:
         """Load the model in the worker."""
@@ -74,7 +75,8 @@ class Classifier(litserve.LitAPI):  # type: ignore[misc, unused-ignore]
 
 
 if __name__ == "__main__":
-    api = Classifier(Path(sys.argv[1]), int(sys.argv[3]), sys.argv[4])
-    litserve.LitServer(api, accelerator="cpu", timeout=60).run(
-        host="127.0.0.1", port=int(sys.argv[2]), log_level="warning", generate_client_file=False
+    folder, port, batch, precision, workers = sys.argv[1:]
+    api = Classifier(Path(folder), int(batch), precision, max(1, usable_cores() // int(workers)))
+    litserve.LitServer(api, accelerator="cpu", workers_per_device=int(workers), timeout=60).run(
+        host="127.0.0.1", port=int(port), log_level="warning", generate_client_file=False
     )

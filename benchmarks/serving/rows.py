@@ -7,8 +7,9 @@ import statistics
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,36 +21,40 @@ from zoo.benchmarks.serving.setting import Setting
 
 T = TypeVar("T")
 _BATCH = 8  # the default of `zoo serve` for images of 224 pixels on a CPU
+_WORKERS = 2
+_PREDICT, _LIT_WORKERS = "zoo predict", f"LitServe with {_WORKERS} workers"
 _OPEN_CLIENTS = 64  # connections of a load that doesn't wait for answers
 _PAUSE_S = 0.02  # between two looks at a server's state
 
 
 def throughput(setting: Setting) -> list[Figure]:
-    """Pictures per second of the server, beside `zoo predict` and beside LitServe, in turn."""
-    scale, rates = setting.scale, list[tuple[float, float, float]]()
+    """Pictures per second of the server, beside `zoo predict` and beside LitServe, in turn; and of both servers with two workers."""
+    scale, model, rates = setting.scale, setting.model, list[dict[str, float]]()
     with (
-        InProcess(setting.model) as alone,
-        zoo_server(setting.model) as ours,
-        lit_server(setting.model, _BATCH, setting.precision) as theirs,
+        InProcess(model) as alone,
+        zoo_server(model) as ours,
+        lit_server(model, _BATCH, setting.precision) as theirs,
+        zoo_server(model, "--workers", str(_WORKERS)) as our_workers,
+        lit_server(model, _BATCH, setting.precision, _WORKERS) as their_workers,
     ):
-        sides: list[Callable[[], float]] = [
-            lambda: alone.rate(setting.photos, scale.seconds),
-            lambda: _rate(setting, ours),
-            lambda: _rate(setting, theirs),
-        ]
-        for side in sides:  # warm-up
-            side()
-        for turn in range(scale.rounds):
-            found = [(place, sides[place]()) for place in (range(3) if turn % 2 else reversed(range(3)))]
-            predict, server, lit = (rate for _, rate in sorted(found))
-            rates.append((predict, server, lit))
-            setting.say(f"round {turn + 1}: zoo predict {predict:.1f}/s, zoo serve {server:.1f}/s, LitServe {lit:.1f}/s")
-    predict, server, lit = (statistics.median(column) for column in zip(*rates, strict=True))
-    note = f"medians: zoo predict {predict:.1f}/s, zoo serve {server:.1f}/s, LitServe {lit:.1f}/s"
-    share = 100 * statistics.median(ours / alone for alone, ours, _ in rates)
-    times = statistics.median(ours / theirs for _, ours, theirs in rates)
+        servers = {"zoo serve": ours, "LitServe": theirs, f"zoo serve --workers {_WORKERS}": our_workers, _LIT_WORKERS: their_workers}
+        sides: dict[str, Callable[[], float]] = {_PREDICT: lambda: alone.rate(setting.photos, scale.seconds)}
+        sides |= {name: partial(_rate, setting, server) for name, server in servers.items()}
+        for turn in range(-1, scale.rounds):  # the first round is a warm-up
+            order = list(sides) if turn % 2 else [*reversed(sides)]
+            found = {name: sides[name]() for name in order}
+            rates += [found] if turn >= 0 else []
+            setting.say(f"round {turn + 1}: " + _shown(found))
+    return throughput_figures(rates, scale.clients)
+
+
+def throughput_figures(rates: Sequence[dict[str, float]], clients: int) -> list[Figure]:
+    """Return the figures of several rounds, each of which has the pictures per second of all sides by name."""
+    share = 100 * statistics.median(found["zoo serve"] / found[_PREDICT] for found in rates)
+    times = statistics.median(found["zoo serve"] / found["LitServe"] for found in rates)
+    note = "medians: " + _shown({name: statistics.median(found[name] for found in rates) for name in rates[0]})
     return [
-        Figure(f"HTTP, {scale.clients} clients, beside zoo predict", share, 90, "% of its pictures per second", least=True, note=note),
+        Figure(f"HTTP, {clients} clients, beside zoo predict", share, 90, "% of its pictures per second", least=True, note=note),
         Figure("the same beside LitServe", times, 1.3, "times its pictures per second", least=True),
     ]
 
@@ -180,6 +185,10 @@ def answers(setting: Setting) -> list[Figure]:
 ROWS: dict[str, Callable[[Setting], list[Figure]]] = {
     row.__name__: row for row in (throughput, overhead, batching, overload, memory, kill, answers)
 }
+
+
+def _shown(rates: dict[str, float]) -> str:
+    return ", ".join(f"{name} {rate:.1f}/s" for name, rate in rates.items())
 
 
 def _rate(setting: Setting, server: Server) -> float:

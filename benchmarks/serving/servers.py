@@ -86,18 +86,18 @@ def zoo_server(model: Path, *words: str) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def lit_server(model: Path, batch: int, precision: str) -> Iterator[Server]:
-    """Run LitServe with the same model and engine, on a free port; `precision` is fp32, bf16 or int8."""
-    port = _free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "zoo.benchmarks.serving.litserver",
-        str(model),
-        str(port),
-        str(batch),
-        "bf16" if precision != "fp32" and cpu_has_bf16() else "f32",
-    ]
+def lit_server(model: Path, batch: int, precision: str, workers: int = 1) -> Iterator[Server]:
+    """Run LitServe with the same model and engine, on a free port.
+
+    Args:
+        model: folder of the compiled model.
+        batch: maximum size of a batch.
+        precision: fp32, bf16 or int8.
+        workers: number of worker processes, among which the cores are divided.
+    """
+    port, hint = _free_port(), "bf16" if precision != "fp32" and cpu_has_bf16() else "f32"
+    words = (model, port, batch, hint, workers)
+    command = [sys.executable, "-m", "zoo.benchmarks.serving.litserver", *map(str, words)]
     with _running(command, lambda process: Server(f"http://127.0.0.1:{port}", process, "/predict", "/health", "image")) as it:
         yield it
 

@@ -12,7 +12,7 @@ import pytest
 from zoo.benchmarks.serving.__main__ import main
 from zoo.benchmarks.serving.figures import Figure, drift, largest_difference, outage
 from zoo.benchmarks.serving.load import Load, LoadError, Sample, percentile
-from zoo.benchmarks.serving.rows import overload_figures
+from zoo.benchmarks.serving.rows import overload_figures, throughput_figures
 
 ANSWER = {"key": "a.jpg", "label": 1, "probability": 0.5, "top": [{"name": "x", "probability": 0.5}]}
 
@@ -108,6 +108,15 @@ def test_the_figures_of_an_overload() -> None:
     assert "largest 200 ms" in refused.note
     assert (ratio.value, ratio.met) == (2.5, False), "p99 is 500 ms"
     assert len(overload_figures(load((2, 0.1, 200)), 100.0, 1.0, 5.0)) == 2, "nothing was refused"
+
+
+def test_the_throughput_is_compared_within_each_round() -> None:
+    rounds = [(100.0, 95.0, 50.0), (10.0, 8.0, 8.0), (50.0, 45.0, 30.0)]  # a machine whose speed changes
+    rates = [dict(zip(("zoo predict", "zoo serve", "LitServe"), each, strict=True)) for each in rounds]
+    share, times = throughput_figures(rates, 16)
+    assert (share.value, share.met) == (pytest.approx(90), True)
+    assert times.value == 1.5
+    assert share.note == "medians: zoo predict 50.0/s, zoo serve 45.0/s, LitServe 30.0/s"
 
 
 @pytest.mark.parametrize(
