@@ -4,6 +4,7 @@ BIN := .venv/bin
 READY := .venv/.installed
 # one process more than cores, because some tests wait for processes that they start
 TESTS := -n $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 3 ? n + 1 : 4))) --dist loadfile --no-loadscope-reorder
+QUICK := -n $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n : 4))) --dist loadfile --no-loadscope-reorder
 
 # tests start many processes, each of which would compile all modules without the files that this variable forbids
 export PYTHONDONTWRITEBYTECODE :=
@@ -27,7 +28,7 @@ test: $(READY)  ## run all tests, in up to four processes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TESTS)
 
 test-quick: $(READY)  ## run the tests without training, compiler, subprocess, database or browser, in a minute
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quick -m "not slow" -q $(TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quick -m "not slow" -q $(QUICK)
 
 check: $(READY)  ## run everything that CI requires: format, lint, types, dependencies, documentation, tests
 	$(BIN)/ruff format --check .

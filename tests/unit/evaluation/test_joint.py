@@ -91,6 +91,7 @@ def test_predictions_are_saved_in_a_file_per_head(tmp_path: Path) -> None:
         evaluate(model, {"kinds": KINDS}, save_predictions=tmp_path / "kinds.csv")
 
 
+@pytest.mark.slow
 def test_align_applies_to_face_heads() -> None:
     model = joint_model("kinds", "people")
     with pytest.raises(InputError, match="align: the heads kinds process whole images and don't support align; omit it"):

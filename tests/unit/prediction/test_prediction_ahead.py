@@ -44,6 +44,7 @@ def ahead() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("zoo-ahead")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["classification", "detection"])
 def test_looking_ahead_changes_no_bit(task: str, shared_data: Path) -> None:
     torch.manual_seed(0)

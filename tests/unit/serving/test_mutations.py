@@ -67,6 +67,7 @@ def structured(draw: st.DrawFn) -> tuple[str, dict[str, str], bytes]:
     return path, {"content-type": "application/json", "query": "{}"}, json.dumps(draw(st.just(body) | anything)).encode()
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(mutated() | structured())
 @example(("/v2/models/default/infer", {"content-type": "application/json", "query": "{}"}, b'{"inputs": ' * 10_000))

@@ -193,6 +193,7 @@ def evaluations(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return {"images": images, "categories": categories, "annotations": truth}, found
 
 
+@pytest.mark.slow
 @given(evaluations(), st.sampled_from([11, 100, 300]))
 @settings(deadline=None, max_examples=150)
 def test_both_evaluators_say_the_same(given_: tuple[dict[str, Any], list[dict[str, Any]]], max_dets: int) -> None:

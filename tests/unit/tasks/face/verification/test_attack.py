@@ -135,6 +135,7 @@ def test_the_loss_dodges_and_impersonates(score: Any) -> None:
         assert protocol.loss(torch.from_numpy(answers[probe][None]), [record.target]).item() == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_an_attack_turns_decisions_that_none_leaves_alone(embedder: zoo.Model, shared_data: Path) -> None:
     data = f"identities:{shared_data / 'orl' / 'test'}"
     options: dict[str, Any] = {"pairs": 40, "replicates": 100, "workers": 0}
