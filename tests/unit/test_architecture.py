@@ -9,6 +9,7 @@ import ast
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,10 @@ class Module:
     is_package: bool = False
 
     def imports(self) -> list[Import]:
+        return self._imports
+
+    @cached_property
+    def _imports(self) -> list[Import]:
         return list(self._walk(ast.parse(self.source), lazy=False))
 
     def _walk(self, node: ast.AST, lazy: bool) -> Iterator[Import]:
@@ -94,6 +99,7 @@ def wing_of(name: str) -> str:
     return parts[1] if parts[0] == "zoo" and len(parts) > 1 else ""
 
 
+@cache
 def modules() -> list[Module]:
     found = []
     for folder, prefix in (("zoo", "zoo"), ("tasks", "zoo.tasks"), ("benchmarks", "zoo.benchmarks")):
