@@ -68,9 +68,9 @@ def test_other_detections_are_not_equal(found: dict[str, Any], unpaired: int) ->
 def test_nothing_compared_is_not_equal() -> None:
     assert not Difference().met
     equal = Difference(1)
-    assert Row("openvino", "fp32", 1.0, 1.0, 1.15, 1.0, 1.0, equal).met
-    assert not Row("openvino", "fp32", 1.0, 1.0, 1.16, 1.0, 1.0, equal).met
-    assert not Row("openvino", "fp32", 1.0, 1.0, 1.0, 1.0, 1.0, Difference()).met
+    assert Row("openvino", "fp32", 1.0, 1.0, 1.15, 1.0, 1.0, equal, Difference(1, 1)).met
+    assert not Row("openvino", "fp32", 1.0, 1.0, 1.16, 1.0, 1.0, equal, equal).met
+    assert not Row("openvino", "fp32", 1.0, 1.0, 1.0, 1.0, 1.0, Difference(), equal).met
 
 
 def test_batches_have_twenty_sizes(tmp_path: Path) -> None:
