@@ -1,10 +1,10 @@
 """Measure the server under load: `python -m zoo.benchmarks.serving`.
 
 A ResNet with random weights is compiled with OpenVINO, in bf16 if the processor supports it, and served by `zoo serve`. Locust, in a
-process of its own, sends photos of 224 pixels as JPEG files. The server is compared with `zoo predict` on the same files, with single calls
-of the model, and with LitServe, which serves the same graph with its own batching. The sides alternate, and the medians of the ratios of
-neighbouring measurements are compared with the bounds, because the speed of a shared machine changes. Locust's share of the processor is
-printed; it is taken from the servers if all cores are busy.
+process of its own, sends photos of 1440×1080 pixels as JPEG files. The server is compared with `zoo predict` on the same files, with single
+calls of the model, and with LitServe, which serves the same graph with its own batching; the larger the photos (--side), the more decoding
+counts. The sides alternate, and the medians of the ratios of neighbouring measurements are compared with the bounds, because the speed of a
+shared machine changes. Locust's share of the processor is printed; it is taken from the servers if all cores are busy.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ _ROWS = ("throughput", "overhead", "batching", "overload", "memory", "kill", "an
     count_flag("--rounds", None, 1, 100, "number of times that the sides alternate; by default 3"),
     count_flag("--requests", None, 20, 100_000_000, "number of requests in the row about memory; by default 100000"),
     flag("--backbone", default="resnet50", help="ResNet of timm that is served"),
+    count_flag("--side", 1080, 32, 10_000, "shorter side of the photos in pixels"),
     flag("--precision", choices=("fp32", "bf16", "int8"), help="precision of OpenVINO; by default bf16 if the processor supports it"),
     data_flag("photos/"),
 )
@@ -48,11 +49,14 @@ def main(flags: Flags) -> int:
     scale = replace(scale, warm_requests=min(scale.warm_requests, scale.requests // 10))
     begun, found = time.monotonic(), {}
     with tempfile.TemporaryDirectory() as scratch:
-        setting = prepare(flags.data, flags.backbone, flags.precision, Path(scratch), scale)
+        setting = prepare(flags.data, flags.backbone, flags.precision, flags.side, Path(scratch), scale)
         for name in flags.only or _ROWS:
             setting.begin(name)
             found[name] = ROWS[name](setting)
-    table = make_table(f"zoo serve, {flags.backbone}, OpenVINO, {setting.precision}", ("row", "what", "measured", "bound", ""))
+    table = make_table(
+        f"zoo serve, {flags.backbone}, OpenVINO, {setting.precision}, photos with a shorter side of {flags.side} pixels",
+        ("row", "what", "measured", "bound", ""),
+    )
     for name, figures in found.items():
         for place, each in enumerate(figures):
             bound = f"{'≥' if each.least else '≤'} {each.bound:g}"
@@ -70,6 +74,7 @@ def main(flags: Flags) -> int:
         "scale": asdict(scale),
         "backbone": flags.backbone,
         "precision": setting.precision,
+        "side": flags.side,
         "machine": describe_machine(),
     }
     content |= {"generator_cores": setting.cores, "load_averages": setting.loads, "seconds": time.monotonic() - begun}

@@ -17,7 +17,6 @@ from zoo.benchmarks.serving.load import Load, Plan, send
 from zoo.images import decoding
 from zoo.system.hardware import cpu_has_bf16
 
-_SIDE = 224  # shorter side of the photos in pixels
 _QUALITY = 90
 
 
@@ -100,7 +99,7 @@ class Setting:
         return load
 
 
-def prepare(data: Path, backbone: str, precision: Precision | None, scratch: Path, scale: Scale) -> Setting:
+def prepare(data: Path, backbone: str, precision: Precision | None, side: int, scratch: Path, scale: Scale) -> Setting:
     """Write the photos, and compile the models with OpenVINO.
 
     The classifier predicts another class for every photo, so that wrong answers can be recognised.
@@ -109,24 +108,25 @@ def prepare(data: Path, backbone: str, precision: Precision | None, scratch: Pat
         data: folder that contains `photos`.
         backbone: ResNet of timm; its weights are random.
         precision: precision of the models; None for bf16 if the processor supports it, otherwise fp32.
+        side: shorter side of the photos in pixels.
         scratch: empty folder.
         scale: how long to measure.
     """
     common = shared.Setting(data, os.cpu_count() or 1, cpu_has_bf16(), scratch, backbone)
     chosen = precision or common.half
-    photos = _write_photos(common.files("photos"), scratch / "jpeg")
+    photos = _write_photos(common.files("photos"), side, scratch / "jpeg")
     log(f"serving: compiling {backbone} in {chosen}, and resnet20")
     zoo.save(common.compiled_classifier(chosen), scratch / "model")
     zoo.save(zoo.compile(zoo.build("resnet20", num_classes=10), "openvino", "fp32"), scratch / "tiny")
     return Setting(scratch / "model", scratch / "tiny", photos, chosen, scale)
 
 
-def _write_photos(files: Sequence[Path], folder: Path) -> Path:
-    """Write JPEG files whose shorter side has 224 pixels, and return their folder."""
+def _write_photos(files: Sequence[Path], side: int, folder: Path) -> Path:
+    """Write JPEG files whose shorter side has `side` pixels, and return their folder."""
     folder.mkdir()
     for file in files:
         image = decoding.read(file)
-        factor = _SIDE / min(image.shape[:2])
+        factor = side / min(image.shape[:2])
         size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         cv2.imwrite(str(folder / f"{file.stem}.jpg"), cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
