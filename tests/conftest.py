@@ -88,6 +88,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         (cache / name).symlink_to(shared / name, target_is_directory=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ZOO_CACHE", str(cache))
+        patch.setenv("XDG_CONFIG_HOME", str(cache / "no configuration"))
         # a pool of compiling processes would be started in every process that runs tests, and each would import torch
         patch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
         yield

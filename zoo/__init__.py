@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from zoo.artefacts.signing import sign, verify
     from zoo.backbones import list_backbones
     from zoo.benchmarks.harness.bench import bench
     from zoo.compilation.compile import compile, export
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {
+    "zoo.artefacts.signing": ("sign", "verify"),
     "zoo.backbones": ("list_backbones",),
     "zoo.benchmarks.harness.bench": ("bench",),
     "zoo.compilation.compile": ("compile", "export"),
@@ -85,10 +87,12 @@ __all__ = [
     "recipe",
     "remove_task",
     "save",
+    "sign",
     "split",
     "train",
     "tune",
     "unfreeze",
+    "verify",
     "write_report",
 ]
 

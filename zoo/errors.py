@@ -148,6 +148,19 @@ class WeightsError(InputError):
     """Error for weights that can't be found, read or loaded into the model. The message names the file and the keys."""
 
 
+class SignatureError(InputError):
+    """Error for an artefact that isn't signed, or whose files or signer aren't those that were expected.
+
+    Attributes:
+        reason: the message without the path of the artefact.
+        findings: what is wrong, one sentence for each file; empty if the signature itself is the problem.
+    """
+
+    def __init__(self, reason: str, path: Path, findings: Sequence[str] = ()) -> None:
+        self.reason, self.findings = reason, tuple(findings)
+        super().__init__(reason if str(path) in reason else f"{path}: {reason}")
+
+
 def check_positive(kind: str, **values: float) -> None:
     """Raise an `InputError` that names the option and its value, unless all values are above 0."""
     for name, value in values.items():

@@ -22,6 +22,7 @@ LINKS = ("zoo/tasks", "zoo/benchmarks")
 WINGS = (
     ("errors", "registry"),
     ("system",),
+    ("artefacts",),
     ("images", "kernels"),
     ("data", "backbones", "engines"),
     ("task",),

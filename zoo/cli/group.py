@@ -18,11 +18,13 @@ class Command:
         summary: one-line description for the help page.
         function: "module:name" of the function that runs the command with the parsed flags, and returns the exit status.
         flags: "module:name" of the dataclass of the flags, or of a function that returns it for the arguments; "" for unparsed arguments.
+        loads: whether the command loads models, so that it has the flags --trust, --trusted-keys and --not-before.
     """
 
     summary: str
     function: str
     flags: str = ""
+    loads: bool = False
 
     def run(self, name: str, words: list[str]) -> int:
         """Parse the arguments `words`, run the command and return its exit status. The name is for the help page."""
@@ -31,8 +33,15 @@ class Command:
         from zoo.cli.parsing import parse
 
         kind = _imported(self.flags)
-        flags = parse(kind if isinstance(kind, type) else kind(words), name, words)
-        return int(_imported(self.function)(flags))
+        if not self.loads:
+            return int(_imported(self.function)(parse(kind if isinstance(kind, type) else kind(words), name, words)))
+        from zoo.artefacts.trust import throughout
+        from zoo.cli.trust import policy_before_parsing, with_trust
+
+        with throughout(policy_before_parsing(words)):
+            flags = parse(with_trust(kind if isinstance(kind, type) else kind(words)), name, words)
+            with throughout(flags.trust.policy):
+                return int(_imported(self.function)(flags.command))
 
 
 def _imported(place: str) -> Any:

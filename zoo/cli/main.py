@@ -1,4 +1,4 @@
-"""The command line: `zoo train | eval | compare | predict | export | tune | runs | bench`, and `zoo data | list | info`."""
+"""The command line: `zoo train | eval | compare | predict | export | tune | sign | verify | runs | bench`, and `zoo data | list | info`."""
 
 from __future__ import annotations
 
@@ -16,32 +16,57 @@ from zoo.system.console import print_anything
 from zoo.system.threads import wait_briefly
 
 COMMANDS: dict[str, Command] = {
-    "train": Command("fine-tune a model on your images", "zoo.cli.train:run", "zoo.cli.train:flags_of"),
+    "train": Command("fine-tune a model on your images", "zoo.cli.train:run", "zoo.cli.train:flags_of", loads=True),
     "eval": Command(
-        "evaluate trained models, a backbone with weights, or a prediction file", "zoo.cli.evaluate:run", "zoo.cli.evaluate:flags_of"
+        "evaluate trained models, a backbone with weights, or a prediction file",
+        "zoo.cli.evaluate:run",
+        "zoo.cli.evaluate:flags_of",
+        loads=True,
     ),
-    "compare": Command("compare two models or prediction files on the same samples", "zoo.cli.compare:run", "zoo.cli.compare:Flags"),
+    "compare": Command(
+        "compare two models or prediction files on the same samples", "zoo.cli.compare:run", "zoo.cli.compare:Flags", loads=True
+    ),
     "predict": Command(
-        "predict on images, folders, videos or a camera (by device index, e.g. 0)", "zoo.cli.predict:run", "zoo.cli.predict:flags_of"
+        "predict on images, folders, videos or a camera (by device index, e.g. 0)",
+        "zoo.cli.predict:run",
+        "zoo.cli.predict:flags_of",
+        loads=True,
     ),
     "serve": Command(
         "serve models over HTTP: zoo serve runs/mine, then POST pictures to /v1/models/default/predict",
         "zoo.cli.serve:run",
         "zoo.cli.serve:ServeFlags",
+        loads=True,
     ),
     "export": Command(
         "export a model as OpenVINO, ONNX or torch.export graphs: zoo export runs/mine --format onnx",
         "zoo.cli.export:run",
         "zoo.cli.export:flags_of",
+        loads=True,
     ),
     "tune": Command(
-        "choose a model's thresholds on validation data: zoo tune runs/mine --data voc:cells", "zoo.cli.tune:run", "zoo.cli.tune:Flags"
+        "choose a model's thresholds on validation data: zoo tune runs/mine --data voc:cells",
+        "zoo.cli.tune:run",
+        "zoo.cli.tune:Flags",
+        loads=True,
+    ),
+    "sign": Command(
+        "sign a model, an export or a report: zoo sign runs/mine --key key.pem",
+        "zoo.cli.artefacts.sign:run",
+        "zoo.cli.artefacts.sign:SignFlags",
+    ),
+    "verify": Command(
+        "verify a signature and every signed file: zoo verify runs/mine --key key.pub",
+        "zoo.cli.artefacts.verify:run",
+        "zoo.cli.artefacts.verify:VerifyFlags",
     ),
     "runs": Command("list and compare training runs: zoo runs --sort top1", "zoo.cli.runs:run", "zoo.cli.runs:RunsFlags"),
     "bench": Command("run a benchmark of accuracy, speed and memory: zoo bench quick", "zoo.cli.bench:run", "zoo.cli.bench:BenchFlags"),
     "data": Command("check, convert, split and show datasets", "zoo.cli.data:run"),
     "list": Command('list backbones and tasks: zoo list "resnet*"', "zoo.cli.info:list_names", "zoo.cli.info:ListFlags"),
-    "info": Command("describe a backbone, a task or a saved model: zoo info resnet50", "zoo.cli.info:run", "zoo.cli.info:InfoFlags"),
+    "info": Command(
+        "describe a backbone, a task or a saved model: zoo info resnet50", "zoo.cli.info:run", "zoo.cli.info:InfoFlags", loads=True
+    ),
 }
 
 

@@ -6,9 +6,12 @@ import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+from zoo.artefacts import trust as trusting
+from zoo.artefacts.signing import SIGNATURE
 from zoo.errors import InputError, WeightsError
 from zoo.models.builder import components, refuse_other_options
 from zoo.models.config import CONTRACT_VERSION, ModelConfig, model_folder, read_description
@@ -39,7 +42,7 @@ def check_place(folder: Path, compiled: bool) -> None:
         networks = {Path(each["file"]).stem for each in content.get("compiled", {}).get("networks", [])}
         labels |= {f"labels-{name}.txt" for name in content.get("heads", {})}
     graphs = {path.name for path in folder.iterdir() if path.is_file() and path.stem in networks}
-    refuse_others(folder, {_MARKER, _WEIGHTS, SCRIPT, *labels, *graphs})
+    refuse_others(folder, {_MARKER, _WEIGHTS, SCRIPT, SIGNATURE, *labels, *graphs})
 
 
 def save(model: Model, folder: str | Path) -> Path:
@@ -107,11 +110,22 @@ def _check_metadata(config: ModelConfig, metadata: Mapping[str, Any], path: Path
             raise InputError(f"{path}: {error}") from None
 
 
-def load(folder: str | Path, **options: Any) -> Model:
+def load(
+    folder: str | Path,
+    *,
+    trust: trusting.Mode | None = None,
+    trusted_keys: str | Path | None = None,
+    not_before: int | str | date | datetime | None = None,
+    **options: Any,
+) -> Model:
     """Load a saved model, optionally with different options than those it was saved with.
 
     Args:
         folder: a folder written by `zoo.save`, or the folder of a finished run, which contains a saved model in `model/`.
+        trust: "enforce" to refuse a model that isn't signed with a trusted key (`zoo.sign`), before anything in it is parsed; "warn" to log
+            a warning; "off" to load any model. None for the value in the user's configuration file, or else "off".
+        trusted_keys: folder with the trusted public keys, in PEM files; None for that in the user's configuration file.
+        not_before: lowest version or earliest date of the signature; see `zoo.verify`.
         **options: task options that don't affect parameters, such as `score_threshold` or `image_size`. The value None keeps the saved
             value. For a model with several heads, see `zoo.build`.
 
@@ -119,13 +133,15 @@ def load(folder: str | Path, **options: Any) -> Model:
         The model, in evaluation mode.
 
     Raises:
+        SignatureError: `trust` is "enforce", and the model isn't signed with a trusted key, was changed, or is older than `not_before`.
         InputError: the folder contains no saved model, the model has another contract version, the metadata of a head is invalid, or an
             option contradicts the weights.
         UnknownNameError: the task doesn't have one of the options.
         WeightsError: the weights don't match model.json or the options.
     """
     folder = model_folder(folder)
-    config, metadata, compiled = read_description(folder)
+    admitted = trusting.admit(folder, (_MARKER,), policy=trusting.policy(trust, trusted_keys, not_before))
+    config, metadata, compiled = read_description(folder, admitted)
     _check_metadata(config, metadata, folder / _MARKER)
     options = {name: value for name, value in options.items() if value is not None}
     if compiled is not None:
@@ -133,7 +149,7 @@ def load(folder: str | Path, **options: Any) -> Model:
             raise InputError(
                 f"{folder}: the options of an exported model are fixed ({', '.join(options)}); export the model again with other options"
             )
-        return load_compiled(folder, config, metadata, compiled)
+        return load_compiled(folder, config, metadata, compiled, admitted)
     if options:
         config, metadata = _with_options(config, metadata, options, folder)
     model = Model(*components(config))
@@ -143,5 +159,6 @@ def load(folder: str | Path, **options: Any) -> Model:
     except RuntimeError as error:
         cause = f"does not match the options {', '.join(options)}" if options else "does not match model.json"
         raise WeightsError(f"{folder}: weights.safetensors {cause}: {error}") from error
+    admitted.check(_WEIGHTS)
     model.metadata = metadata
     return model.eval()

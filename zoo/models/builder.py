@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from zoo.artefacts import trust as trusting
 from zoo.backbones import BACKBONES, Backbone, BackboneDefinition, Level
 from zoo.data.classes import unnamed
 from zoo.data.names import nfc
@@ -90,6 +91,8 @@ def build(
     passes: int | None = None,
     pretrained: bool = False,
     checkpoint_path: str | Path | None = None,
+    trust: trusting.Mode | None = None,
+    trusted_keys: str | Path | None = None,
     say: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Model:
@@ -111,6 +114,8 @@ def build(
             preprocessing share a pass.
         pretrained: whether to load the default weights; equivalent to `weights="default"`, for compatibility with timm.
         checkpoint_path: path of a weights file; equivalent to `weights=path`, for compatibility with timm.
+        trust: "enforce" to refuse weights in a file or folder that isn't signed with a trusted key; see `zoo.load`.
+        trusted_keys: folder with the trusted public keys, in PEM files; see `zoo.load`.
         say: callback that receives messages about parameters that were not loaded. By default, the logger "zoo" logs them.
         **options: options of the tasks; see `zoo.info(task)`. With several heads, an option applies to all heads whose task has it, unless
             its value is a mapping from head name to value.
@@ -123,6 +128,7 @@ def build(
         InputError: an option is invalid, options contradict each other, two heads have the same name, or the heads need more than `passes`
             passes.
         WeightsError: the weights can't be read or don't match the model.
+        SignatureError: `trust` is "enforce", and the weights aren't signed with a trusted key, or were changed.
 
     Example:
         >>> import zoo
@@ -143,8 +149,9 @@ def build(
     sources = [value for value in (weights, checkpoint_path, "default" if pretrained else None) if value]
     if len(sources) > 1:
         raise InputError("weights, checkpoint_path and pretrained all select the weights; pass only one of them")
-    named = find_heads(sources[0], backbone, tasks) if sources else {}
-    loaded = next(iter(named.values()), None) or (_find(sources[0], backbone, tasks) if sources else None)
+    with trusting.using(trusting.policy(trust, trusted_keys)):
+        named = find_heads(sources[0], backbone, tasks) if sources else {}
+        loaded = next(iter(named.values()), None) or (_find(sources[0], backbone, tasks) if sources else None)
     heads, metadata = {}, {}
     for name, kind in tasks.items():
         own, theirs = get_task(kind, given[name]), named.get(name, loaded)

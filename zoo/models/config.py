@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from zoo.artefacts.trust import Admitted, admit
 from zoo.data.names import nfc
 from zoo.errors import InputError
 from zoo.images.preprocess import Preprocess
@@ -16,6 +17,7 @@ from zoo.system.files import write_text
 from zoo.task.contract import Task, get_task
 
 CONTRACT_VERSION = 1
+DESCRIPTION = "model.json"
 
 
 @dataclass(frozen=True)
@@ -133,15 +135,20 @@ class ModelConfig:
         return cls(heads={name: HeadConfig.from_dict(head) for name, head in heads.items()}, **own)
 
 
-def read_description(folder: Path) -> tuple[ModelConfig, dict[str, Any], dict[str, Any] | None]:
+def read_description(folder: Path, admitted: Admitted | None = None) -> tuple[ModelConfig, dict[str, Any], dict[str, Any] | None]:
     """Read model.json in the folder of a saved model.
+
+    Args:
+        folder: folder of the model.
+        admitted: the model, verified according to the caller's policy; None to verify model.json here, for callers that read nothing else.
 
     Returns:
         The configuration, the metadata, and, for an exported model, the entry "compiled" with its engine, networks and fingerprints.
     """
-    path = folder / "model.json"
+    path, admitted = folder / DESCRIPTION, admitted or admit(folder, (DESCRIPTION,), whole=False)
+    data = admitted.contents.get(DESCRIPTION)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8") if data is None else data.decode("utf-8"))
         version = content.pop("contract")
         metadata, compiled = dict(content.pop("metadata")), content.pop("compiled", None)
         if version != CONTRACT_VERSION:

@@ -10,6 +10,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
+from zoo.artefacts.trust import Admitted
 from zoo.data.fingerprint import file_fingerprint
 from zoo.engines import ENGINES, Runner, Tensors, or_else
 from zoo.errors import InputError
@@ -23,8 +24,11 @@ from zoo.system.wording import reason
 class Stored:
     """Networks stored in the files of an exported model."""
 
-    def __init__(self, folder: Path, networks: Sequence[Mapping[str, Any]], making: Making, files: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, networks: Sequence[Mapping[str, Any]], making: Making, files: Mapping[str, str], admitted: Admitted
+    ) -> None:
         """Prepare to read networks. `files` maps file names to fingerprints from the export; it is empty for exports by old versions."""
+        self._admitted = admitted
         self._folder, self._networks, self._making, self._known = folder, list(networks), making, files
         self._engine = ENGINES[making.engine]()
         self._outputs: dict[str, Mapping[str, Sequence[int]]] = {each["name"]: each.get("outputs", {}) for each in networks}
@@ -56,6 +60,7 @@ class Stored:
                 if Path(file).stem == path.stem and file_fingerprint(self._folder / file) != known:
                     raise InputError(f"{self._folder / file} is damaged, or isn't the file that was exported; export the model again")
             run = self._engine.start(self._engine.read(path), self._making.precision, self._making.threads)  # type: ignore[arg-type]
+            self._admitted.check(*(name for name in self._admitted.identities if Path(name).stem == path.stem))
         except InputError:
             raise
         except Exception as error:  # engines raise errors of any class
@@ -78,7 +83,9 @@ class Stored:
         return [dict(each) for each in self._networks]
 
 
-def load_compiled(folder: Path, config: ModelConfig, metadata: Mapping[str, Any], compiled: Mapping[str, Any]) -> Compiled:
+def load_compiled(
+    folder: Path, config: ModelConfig, metadata: Mapping[str, Any], compiled: Mapping[str, Any], admitted: Admitted
+) -> Compiled:
     """Load an exported model from its folder and the values that `read_description` returns for it."""
     try:
         of = compiled["agreement"]
@@ -102,7 +109,7 @@ def load_compiled(folder: Path, config: ModelConfig, metadata: Mapping[str, Any]
     missing = ENGINES[making.engine].missing()
     if missing is not None:
         raise InputError(f"{folder}: {missing}")
-    stored, whole = Stored(folder, networks, making, files), compiled.get("whole")
+    stored, whole = Stored(folder, networks, making, files, admitted), compiled.get("whole")
     if whole is None:
         return Compiled(config, metadata, fingerprints, stored, making)
     if not isinstance(whole, Mapping) or whole.get("input") not in get_args(InputType):

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from zoo.artefacts.trust import policy, throughout
 from zoo.compilation.compile import compile
 from zoo.errors import ImageError, InputError
 from zoo.models.archive import load, save
@@ -36,7 +37,8 @@ def load_all(spec: dict[str, Any]) -> Loaded:
     Raises:
         InputError: a model or service can't be loaded, or a model fails its check.
     """
-    sessions = {model["name"]: _session(model, spec) for model in spec["models"]}
+    with throughout(policy(**spec["trust"])):
+        sessions = {model["name"]: _session(model, spec) for model in spec["models"]}
     services: dict[str, dict[str, tuple[Service, str]]] = {}
     for kind, entries in spec["services"].items():
         create = service_class(spec["service_classes"][kind])
@@ -67,7 +69,7 @@ def _model(served: dict[str, Any], spec: dict[str, Any]) -> tuple[Model, Precisi
         return load(folder), cast(Precision, precision)
     kept = Path(spec["prepared"]) / served["name"]
     if (kept / "model.json").is_file():
-        return load(kept), "auto"
+        return load(kept, trust="off"), "auto"  # saved by another worker, in a folder of the server
     original = load(folder)
     if original.compiled:
         raise InputError(f"{folder} is already exported; it can't be combined with --engine and --precision")

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from zoo.artefacts.trust import current
 from zoo.errors import InputError, check_positive
 from zoo.images.headers import MAX_PIXELS
 from zoo.serving.tls import Tls
@@ -241,4 +242,5 @@ def worker_spec(settings: Settings, prepared: Path) -> dict[str, Any]:
         "max_batch": settings.max_batch,
         "batch_wait_ms": settings.batch_wait_ms,
         "prepared": str(prepared),
+        "trust": current().to_dict(),
     }

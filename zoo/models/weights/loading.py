@@ -17,14 +17,16 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import InterpolationMode
 
+from zoo.artefacts.signing import SIGNATURE
+from zoo.artefacts.trust import Admitted, admit
 from zoo.backbones import BACKBONES
 from zoo.errors import InputError, UnknownNameError, WeightsError
 from zoo.images.preprocess import Preprocess
 from zoo.models.classes import imagenet_classes
-from zoo.models.config import HeadConfig, model_folder, read_description
+from zoo.models.config import DESCRIPTION, HeadConfig, model_folder, read_description
 from zoo.models.weights.files import is_path, read_state
 from zoo.models.weights.layouts import Weights, convert
-from zoo.models.weights.shards import weights_in
+from zoo.models.weights.shards import SUFFIX, weights_in
 from zoo.task.contract import TASKS, Task, get_task
 
 if TYPE_CHECKING:
@@ -44,7 +46,26 @@ def find_weights(weights: str | Path, backbone: str, task: str) -> Weights:
         return _saved_weights(_saved_model(path), backbone, task)
     if path.name == "weights.safetensors" and (path.parent / "model.json").is_file():
         return _saved_weights(path.parent, backbone, task)
-    return convert(read_state(path), backbone, str(path))
+    return convert(_admitted_state(path, _admitted_file(path)), backbone, str(path))
+
+
+def _admitted_file(path: Path) -> Admitted:
+    """Verify a weights file by the signature FILE.sig, or by that of its folder, if the user's policy demands it."""
+    own = path.with_name(f"{path.name}.sig")
+    if not path.exists():
+        return Admitted(path.parent)  # reported when the file is read
+    if path.name.endswith(SUFFIX) or (not own.exists() and (path.parent / SIGNATURE).exists()):
+        return admit(path.parent, ())
+    return admit(path, (), signature=own.name)
+
+
+def _admitted_state(path: Path, admitted: Admitted) -> dict[str, Tensor]:
+    """Read the tensors of a file that was verified, and make sure that the file wasn't changed meanwhile."""
+    state = read_state(path)
+    if admitted.identities:  # tensors of safetensors files are read from the disk when they are used
+        state = {name: tensor.clone() for name, tensor in state.items()}
+        admitted.check(*admitted.identities)
+    return state
 
 
 def find_heads(weights: str | Path, backbone: str, tasks: Mapping[str, str]) -> dict[str, Weights]:
@@ -74,7 +95,8 @@ def _saved_weights(folder: Path, backbone: str, task: str, head_name: str | None
 
     Of several heads, `head_name` chooses one.
     """
-    config, metadata, compiled = read_description(folder)
+    admitted = admit(folder, (DESCRIPTION,))
+    config, metadata, compiled = read_description(folder, admitted)
     if compiled is not None:
         raise WeightsError(
             f"{folder}: an exported model contains the graphs of one engine and no weights; pass the model that it was exported from"
@@ -88,7 +110,7 @@ def _saved_weights(folder: Path, backbone: str, task: str, head_name: str | None
         raise WeightsError(
             f"{folder} has several {task} heads ({', '.join(own)}); take one out with zoo.split, save it and pass its folder"
         )
-    state = read_state(path)
+    state = _admitted_state(path, admitted)
     if not own:  # image sizes of another task don't apply, but the backbone needs the same normalisation
         first = next(iter(config.heads))
         way = config.heads[first].preprocess

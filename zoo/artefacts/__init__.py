@@ -1,0 +1,1 @@
+"""Signatures of models and other artefacts: making and verifying them, and deciding which models may be loaded."""
