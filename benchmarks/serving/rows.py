@@ -8,7 +8,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -31,14 +31,13 @@ _PAUSE_S = 0.02  # between two looks at a server's state
 def throughput(setting: Setting) -> list[Figure]:
     """Pictures per second of the server, beside `zoo predict` and beside LitServe, in turn; and of both servers with two workers."""
     scale, model, rates = setting.scale, setting.model, list[dict[str, float]]()
-    with (
-        InProcess(model) as alone,
-        zoo_server(model) as ours,
-        lit_server(model, _BATCH, setting.precision) as theirs,
-        zoo_server(model, "--workers", str(_WORKERS)) as our_workers,
-        lit_server(model, _BATCH, setting.precision, _WORKERS) as their_workers,
-    ):
-        servers = {"zoo serve": ours, "LitServe": theirs, f"zoo serve --workers {_WORKERS}": our_workers, _LIT_WORKERS: their_workers}
+    with ExitStack() as stack:
+        alone = stack.enter_context(InProcess(model))
+        made = {"zoo serve": zoo_server(model), "LitServe": lit_server(model, _BATCH, setting.precision)}
+        if scale.several_workers:
+            made[f"zoo serve --workers {_WORKERS}"] = zoo_server(model, "--workers", str(_WORKERS))
+            made[_LIT_WORKERS] = lit_server(model, _BATCH, setting.precision, _WORKERS)
+        servers = {name: stack.enter_context(server) for name, server in made.items()}
         sides: dict[str, Callable[[], float]] = {_PREDICT: lambda: alone.rate(setting.photos, scale.seconds)}
         sides |= {name: partial(_rate, setting, server) for name, server in servers.items()}
         for turn in range(-1, scale.rounds):  # the first round is a warm-up

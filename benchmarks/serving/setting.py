@@ -32,6 +32,7 @@ class Scale:
         requests: number of requests in the row about memory.
         warm_requests: number of them before the first measurement of the memory.
         clients: number of clients that measure the capacity.
+        several_workers: whether both servers are also measured with two workers.
     """
 
     rounds: int = 3
@@ -41,6 +42,7 @@ class Scale:
     requests: int = 100_000
     warm_requests: int = 5_000
     clients: int = 16
+    several_workers: bool = True
 
     @property
     def warm_s(self) -> float:
@@ -48,7 +50,7 @@ class Scale:
         return self.seconds / 10
 
 
-QUICK = Scale(rounds=1, seconds=1.5, overload_s=2.0, kill_s=6.0, requests=200, warm_requests=20, clients=4)
+QUICK = Scale(rounds=1, seconds=1.5, overload_s=2.0, kill_s=6.0, requests=200, warm_requests=20, clients=4, several_workers=False)
 
 
 @dataclass
