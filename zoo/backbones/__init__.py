@@ -6,7 +6,7 @@ import functools
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,45 @@ class Backbone(nn.Module, ABC):
         return features
 
 
+UNKNOWN, RESEARCH = "unknown", "research only"  # values of `Licence.licence` beside SPDX identifiers
+_PERMISSIVE = {"0bsd", "apache-2.0", "bsd-2-clause", "bsd-3-clause", "bsl-1.0", "cc-by-4.0", "cc0-1.0", "isc", "mit", "unlicense", "zlib"}
+
+
+@dataclass(frozen=True)
+class Licence:
+    """Licence of weights, as their authors state it.
+
+    Attributes:
+        weights: name or path of the weights.
+        licence: SPDX identifier, "research only" for other terms that exclude commercial use, or "unknown" if the authors state none.
+        source: URL or paper of the weights; empty if unknown.
+        note: remark, such as the reason why the licence is unknown.
+    """
+
+    weights: str
+    licence: str = UNKNOWN
+    source: str = ""
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(value, str) for value in (self.weights, self.licence, self.source, self.note)):
+            raise TypeError("the values of a licence are not all texts")
+
+    @property
+    def permissive(self) -> bool:
+        """Whether the licence allows commercial use and demands nothing but attribution; False if it is unknown."""
+        return self.licence.lower() in _PERMISSIVE
+
+    @property
+    def research_only(self) -> bool:
+        """Whether the licence excludes commercial use."""
+        return self.licence == RESEARCH or "-nc" in self.licence.lower()
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the representation in model.json, without an empty note."""
+        return {name: value for name, value in asdict(self).items() if value or name != "note"}
+
+
 @dataclass(frozen=True)
 class BackboneDefinition:
     """Registry entry of a backbone.
@@ -86,6 +125,7 @@ class BackboneDefinition:
         weights: function that returns the names of all known weights for the backbone, the default first.
         load_weights: function that fetches weights by name. It returns a state dict in the family's key layout, or the path
             of such a file, and the preprocessing. None if there are no named weights.
+        licence: function that returns the licence of weights by name.
         options: default task options by task name. The options stored with weights, and those of the caller, override them. For a face
             network, they are the image size, the alignment and the layers that compute the embedding.
     """
@@ -96,6 +136,7 @@ class BackboneDefinition:
     preprocess: Callable[[], Preprocess]
     weights: Callable[[], tuple[str, ...]] = lambda: ()
     load_weights: Callable[[str], tuple[Mapping[str, Any] | Path, Preprocess]] | None = None
+    licence: Callable[[str], Licence] = Licence
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @functools.cached_property

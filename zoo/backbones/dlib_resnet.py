@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.backbones import BACKBONES, Backbone, BackboneDefinition, Features, Level
+from zoo.backbones import BACKBONES, Backbone, BackboneDefinition, Features, Level, Licence
 from zoo.errors import WeightsError
 from zoo.images.preprocess import Preprocess
 
@@ -121,6 +121,10 @@ def _load_weights(name: str) -> tuple[Path, Preprocess]:
     return Path(spec.origin).parent / "models" / f"{_FILE}.dat", _preprocess()
 
 
+def _licence(name: str) -> Licence:
+    return Licence(name, "CC0-1.0", "https://github.com/davisking/dlib-models", "released into the public domain by Davis King")
+
+
 BACKBONES.add(
     NAME,
     BackboneDefinition(
@@ -130,6 +134,7 @@ BACKBONES.add(
         preprocess=_preprocess,
         weights=lambda: (_FILE,),
         load_weights=_load_weights,
+        licence=_licence,
         options={"face": {"neck": "dlib", "embedding_size": 128, "image_size": 150, "alignment": "dlib"}},
     ),
 )

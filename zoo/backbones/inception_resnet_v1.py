@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from zoo.backbones import BACKBONES, Backbone, BackboneDefinition, Features, Level
+from zoo.backbones import BACKBONES, RESEARCH, UNKNOWN, Backbone, BackboneDefinition, Features, Level, Licence
 from zoo.images.preprocess import Preprocess
 from zoo.kernels.overrides import Activate, fusible
 
@@ -64,6 +64,21 @@ def _load_weights(name: str) -> tuple[Mapping[str, Any], Preprocess]:
     return Original(pretrained=name).state_dict(), _preprocess()
 
 
+# facenet-pytorch's licence (MIT) covers its code; its authors state none for the weights
+_TERMS = {
+    "vggface2": (
+        RESEARCH,
+        "trained on VGGFace2, photos of celebrities under their owners' copyright, collected for research and withdrawn",
+    ),
+    "casia-webface": (UNKNOWN, "facenet-pytorch states no licence for these weights, which were trained on CASIA-WebFace"),
+}
+
+
+def _licence(name: str) -> Licence:
+    licence, note = _TERMS[name]
+    return Licence(name, licence, "https://github.com/timesler/facenet-pytorch", note)
+
+
 BACKBONES.add(
     NAME,
     BackboneDefinition(
@@ -73,6 +88,7 @@ BACKBONES.add(
         preprocess=_preprocess,
         weights=lambda: ("vggface2", "casia-webface"),
         load_weights=_load_weights,
+        licence=_licence,
         options={"face": {"neck": "facenet", "embedding_size": 512, "image_size": 160, "alignment": "facenet", "dropout": 0.6}},
     ),
 )

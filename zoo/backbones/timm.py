@@ -13,7 +13,7 @@ from timm.models.tresnet import TResNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.backbones import BACKBONES, Backbone, BackboneDefinition, Features, Level
+from zoo.backbones import BACKBONES, UNKNOWN, Backbone, BackboneDefinition, Features, Level, Licence
 from zoo.images.preprocess import Preprocess
 from zoo.kernels.overrides import Activate, fusible
 
@@ -117,6 +117,19 @@ def _load_weights(name: str, tag: str) -> tuple[Mapping[str, Any], Preprocess]:
     return model.state_dict(), _preprocess_of(model.pretrained_cfg)
 
 
+_SPDX = {each.lower(): each for each in ("Apache-2.0", "BSD-3-Clause", "MIT", "CC-BY-NC-4.0")}
+
+
+def _licence(name: str, tag: str) -> Licence:
+    """Return the licence and the source that timm's pretrained configuration states."""
+    config = timm.get_pretrained_cfg(f"{name}.{tag}")
+    stated = config.license or UNKNOWN
+    note = "timm states no licence for these weights" if stated == UNKNOWN else ""
+    paper = config.paper_ids if isinstance(config.paper_ids, str) else ", ".join(config.paper_ids or ())
+    hub = f"https://huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else ""
+    return Licence(tag, _SPDX.get(stated.lower(), stated), config.origin_url or hub or config.url or paper, note)
+
+
 for _module in _MODULES:
     for _name in timm.list_models(module=_module):
         if _RESNET.search(_name) and not _UNFIT.search(_name):
@@ -127,5 +140,6 @@ for _module in _MODULES:
                 preprocess=partial(_default_preprocess, _name),
                 weights=partial(_weights, _name),
                 load_weights=partial(_load_weights, _name),
+                licence=partial(_licence, _name),
             )
             BACKBONES.add(_name, _definition)

@@ -122,11 +122,13 @@ def saved_or_built(saved: Path | None, flags: Any, progress: Progress) -> Model:
     if saved is not None and asked.backbone is not None:
         raise InputError(f"the saved model {saved} and --backbone {asked.backbone} can't be combined; pass only one of them")
     if saved is not None:
-        return load(saved, **given(flags.options))
+        return load(saved, licence_policy=asked.licence_policy, **given(flags.options))
     if asked.backbone is None:
         raise InputError("no model: pass the folder of a run or model, or --backbone (with --weights)")
-    options = given(flags.options)
-    return build(asked.backbone, asked.task, classes=asked.class_names, weights=asked.weights, say=progress.say, **options)
+    return build(
+        asked.backbone, asked.task, classes=asked.class_names, weights=asked.weights, licence_policy=asked.licence_policy,
+        say=progress.say, **given(flags.options),
+    )  # fmt: skip
 
 
 def compiled(model: Model, flags: EngineFlags, run: RunFlags, batch_size: int | None, progress: Progress) -> tuple[Model, Precision]:

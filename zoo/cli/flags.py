@@ -48,6 +48,9 @@ class BuildFlags:
     """Class names, separated by commas; by default taken from the training data if there is any, or else from the weights."""
     classes_file: Path | None = None
     """Text file with one class name per line, an alternative to --classes for names that contain commas."""
+    licence_policy: Literal["any", "permissive"] | None = None
+    """Licences of weights and saved models that may be loaded: permissive refuses those for research only, with other restrictions or
+    with an unknown licence. By default the value of the environment variable ZOO_LICENCE_POLICY, or any."""
 
     @property
     def class_names(self) -> list[str] | None:

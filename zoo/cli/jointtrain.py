@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -72,6 +72,9 @@ class JointBuildFlags:
     """Comma-separated names of new heads that get residual adapters, which fit the frozen backbone to them."""
     passes: int | None = None
     """Maximum number of passes through the backbone that an image may need; by default any number."""
+    licence_policy: Literal["any", "permissive"] | None = None
+    """Licences of weights and saved models that may be loaded: permissive refuses those for research only, with other restrictions or
+    with an unknown licence. By default the value of the environment variable ZOO_LICENCE_POLICY, or any."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +215,7 @@ def _model(
     from zoo.task.contract import get_task
 
     asked = flags.build
-    saved = load(asked.weights) if asked.backbone is None and asked.weights is not None else None
+    saved = load(asked.weights, licence_policy=asked.licence_policy) if asked.backbone is None and asked.weights is not None else None
     if saved is None and asked.backbone is None:
         raise InputError("no backbone given; pass --backbone, such as --backbone resnet18 (zoo list prints all names), or a saved model")
     new = [name for name in tasks if saved is None or name not in saved.config.heads]
@@ -234,7 +237,8 @@ def _model(
     if saved is None:
         return build(
             asked.backbone, tasks, classes=classes, weights=asked.weights, passes=asked.passes, say=progress.say,
-            adapters={name: name in adapted for name in tasks}, **_by_option(_settings(flags.main.set, tasks), options),
+            adapters={name: name in adapted for name in tasks}, licence_policy=asked.licence_policy,
+            **_by_option(_settings(flags.main.set, tasks), options),
         ), opened  # fmt: skip
     changed = [f"{name}.{option}" for name in saved.config.heads for option in options[name]]
     if changed:

@@ -106,6 +106,8 @@ def print_info(content: Mapping[str, Any]) -> None:
 def _words(name: str, value: Any) -> str:
     if name == "levels":
         return "\n".join(f"{level['name']}: {level['channels']} channels, stride {level['stride']}" for level in value)
+    if name == "licences":
+        return "\n".join(f"{each['weights']}: {each['licence']} {each['source']}".rstrip() for each in value) or "–"
     if name == "parameters":
         return f"{value / 1e6:.2f} M"
     if name == "flops":

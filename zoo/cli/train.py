@@ -104,8 +104,9 @@ def _train(flags: Any) -> Run:
         torch.manual_seed(flags.recipe.seed)  # for the random initialisation of new parameters
         classes = flags.build.class_names or data.classes or None
         model = build(
-            flags.build.backbone, task.name, classes=classes, weights=flags.build.weights, say=progress.say, **given(flags.options)
-        )
+            flags.build.backbone, task.name, classes=classes, weights=flags.build.weights, licence_policy=flags.build.licence_policy,
+            say=progress.say, **given(flags.options),
+        )  # fmt: skip
         out = flags.main.out or Path("runs") / f"{task.name}-{flags.build.backbone}"
         return train(
             model, data, flags.main.val, flags.recipe, out,

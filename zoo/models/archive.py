@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import date, datetime
@@ -19,10 +20,12 @@ from zoo.models.exported import load_compiled
 from zoo.models.heads import by_head, sharing
 from zoo.models.model import Model
 from zoo.models.weights.files import read_state
+from zoo.models.weights.licences import LicencePolicy, check_licences, report_licences
 from zoo.models.whole import SCRIPT
 from zoo.system.files import check_replaceable, draft_folder, refuse_others, write_text
 from zoo.task.contract import Task
 
+_LOG = logging.getLogger("zoo")
 _MARKER = "model.json"
 _WEIGHTS = "weights.safetensors"
 
@@ -116,6 +119,7 @@ def load(
     trust: trusting.Mode | None = None,
     trusted_keys: str | Path | None = None,
     not_before: int | str | date | datetime | None = None,
+    licence_policy: LicencePolicy | None = None,
     **options: Any,
 ) -> Model:
     """Load a saved model, optionally with different options than those it was saved with.
@@ -126,6 +130,7 @@ def load(
             a warning; "off" to load any model. None for the value in the user's configuration file, or else "off".
         trusted_keys: folder with the trusted public keys, in PEM files; None for that in the user's configuration file.
         not_before: lowest version or earliest date of the signature; see `zoo.verify`.
+        licence_policy: "permissive" to refuse a model that inherits a licence that isn't permissive, or is unknown; see `zoo.build`.
         **options: task options that don't affect parameters, such as `score_threshold` or `image_size`. The value None keeps the saved
             value. For a model with several heads, see `zoo.build`.
 
@@ -134,14 +139,16 @@ def load(
 
     Raises:
         SignatureError: `trust` is "enforce", and the model isn't signed with a trusted key, was changed, or is older than `not_before`.
-        InputError: the folder contains no saved model, the model has another contract version, the metadata of a head is invalid, or an
-            option contradicts the weights.
+        InputError: the folder contains no saved model, the model has another contract version, the metadata of a head is invalid,
+            `licence_policy` refuses the model, or an option contradicts the weights.
         UnknownNameError: the task doesn't have one of the options.
         WeightsError: the weights don't match model.json or the options.
     """
     folder = model_folder(folder)
     admitted = trusting.admit(folder, (_MARKER,), policy=trusting.policy(trust, trusted_keys, not_before))
     config, metadata, compiled = read_description(folder, admitted)
+    check_licences(config.licences, licence_policy)
+    report_licences(config.licences, _LOG.warning)
     _check_metadata(config, metadata, folder / _MARKER)
     options = {name: value for name, value in options.items() if value is not None}
     if compiled is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,9 +18,12 @@ from zoo.models.config import HeadConfig, ModelConfig
 from zoo.models.heads import by_head, check_passes, named_tasks, per_head, sharing
 from zoo.models.model import Model
 from zoo.models.weights.layouts import Weights
+from zoo.models.weights.licences import LicencePolicy, check_licences, find_licences, report_licences, settled_licences
 from zoo.models.weights.loading import find_heads, find_weights, fit_weights
 from zoo.task.contract import Task, get_task
 from zoo.task.head import Head, HeadSpec
+
+_LOG = logging.getLogger("zoo")
 
 
 def settle_options(
@@ -93,6 +97,7 @@ def build(
     checkpoint_path: str | Path | None = None,
     trust: trusting.Mode | None = None,
     trusted_keys: str | Path | None = None,
+    licence_policy: LicencePolicy | None = None,
     say: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Model:
@@ -116,7 +121,10 @@ def build(
         checkpoint_path: path of a weights file; equivalent to `weights=path`, for compatibility with timm.
         trust: "enforce" to refuse weights in a file or folder that isn't signed with a trusted key; see `zoo.load`.
         trusted_keys: folder with the trusted public keys, in PEM files; see `zoo.load`.
-        say: callback that receives messages about parameters that were not loaded. By default, the logger "zoo" logs them.
+        licence_policy: "permissive" to refuse weights whose licence isn't permissive, or is unknown, before they are fetched or loaded;
+            "any" for any weights. None for the value of the environment variable ZOO_LICENCE_POLICY, or else "any".
+        say: callback that receives messages about parameters that were not loaded, and about weights for research only. By default, the
+            logger "zoo" logs them.
         **options: options of the tasks; see `zoo.info(task)`. With several heads, an option applies to all heads whose task has it, unless
             its value is a mapping from head name to value.
 
@@ -125,8 +133,8 @@ def build(
 
     Raises:
         UnknownNameError: the backbone, a task, a head, an option or the name of the weights is unknown.
-        InputError: an option is invalid, options contradict each other, two heads have the same name, or the heads need more than `passes`
-            passes.
+        InputError: an option is invalid, options contradict each other, two heads have the same name, the heads need more than `passes`
+            passes, or `licence_policy` refuses the weights.
         WeightsError: the weights can't be read or don't match the model.
         SignatureError: `trust` is "enforce", and the weights aren't signed with a trusted key, or were changed.
 
@@ -150,6 +158,8 @@ def build(
     if len(sources) > 1:
         raise InputError("weights, checkpoint_path and pretrained all select the weights; pass only one of them")
     with trusting.using(trusting.policy(trust, trusted_keys)):
+        licences = find_licences(sources[0], backbone, tasks) if sources else ()
+        check_licences(licences, licence_policy)
         named = find_heads(sources[0], backbone, tasks) if sources else {}
         loaded = next(iter(named.values()), None) or (_find(sources[0], backbone, tasks) if sources else None)
     heads, metadata = {}, {}
@@ -165,11 +175,13 @@ def build(
         norm_eps=loaded.norm_eps if loaded is not None else None,
         freeze="trunk" if any(adapted.values()) and freeze == "none" else freeze,
         weights=loaded.origin if loaded is not None else None,
+        licences=settled_licences(licences, loaded) if loaded is not None else (),
     )
     check_passes(config, passes)
     model = Model(*components(config))
     if loaded is not None:
         fit_weights(model, loaded, say, named)
+        report_licences(config.licences, say or _LOG.warning)
     for name in tasks:
         model.head_metadata(name).update(metadata[name])
     return model.eval()

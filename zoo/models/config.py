@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.artefacts.trust import Admitted, admit
+from zoo.backbones import Licence
 from zoo.data.names import nfc
 from zoo.errors import InputError
 from zoo.images.preprocess import Preprocess
@@ -62,6 +63,7 @@ class ModelConfig:
         norm_eps: epsilon of the backbone's batch-norms; None for the backbone's default.
         freeze: frozen layers: "none", "trunk", "stages=N", "norm", or two of these values joined by a comma; see `zoo.freeze`.
         weights: origin of the parameters with which the model was built, before any training; None if they were random.
+        licences: licences of these weights, and of those that they were trained from.
     """
 
     backbone: str
@@ -69,6 +71,7 @@ class ModelConfig:
     norm_eps: float | None = None
     freeze: str = "none"
     weights: str | None = None
+    licences: tuple[Licence, ...] = ()
 
     @property
     def only(self) -> HeadConfig:
@@ -113,7 +116,7 @@ class ModelConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the representation in model.json. The configuration of an only head that is named after its task isn't nested."""
-        values = asdict(self)
+        values = {**asdict(self), "licences": [each.to_dict() for each in self.licences]}
         heads = {
             name: {key: value for key, value in head.items() if (key, value) != ("adapters", False)}
             for name, head in values.pop("heads").items()
@@ -127,12 +130,21 @@ class ModelConfig:
         """Restore the configuration from model.json."""
         own = {entry.name: values[entry.name] for entry in fields(cls) if entry.name in values}
         rest = {name: value for name, value in values.items() if name not in own}
+        own["licences"] = _licences(own)
         heads = own.pop("heads", None)
         if heads is None:
             heads = {rest["task"]: rest}
         elif rest:
             raise TypeError(f"unexpected entries {', '.join(rest)}")
         return cls(heads={name: HeadConfig.from_dict(head) for name, head in heads.items()}, **own)
+
+
+def _licences(values: Mapping[str, Any]) -> tuple[Licence, ...]:
+    """Return the licences in model.json. Versions that don't have them wrote only the origin of the weights."""
+    if "licences" in values:
+        return tuple(Licence(**each) for each in values["licences"])
+    origin = values.get("weights")
+    return () if origin is None else (Licence(origin, note="saved by a version of the zoo that didn't store licences"),)
 
 
 def read_description(folder: Path, admitted: Admitted | None = None) -> tuple[ModelConfig, dict[str, Any], dict[str, Any] | None]:

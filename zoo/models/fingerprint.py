@@ -26,7 +26,7 @@ def model_fingerprint(model: Model) -> str:
     """
     if model.fingerprints is not None:
         return str(model.fingerprints["model"])
-    config = {name: value for name, value in model.config.to_dict().items() if name not in ("weights", "freeze")}
+    config = {name: value for name, value in model.config.to_dict().items() if name not in ("weights", "licences", "freeze")}
     return _fingerprint(config, model.state_dict())
 
 

@@ -16,21 +16,22 @@ from zoo.models.archive import load
 from zoo.models.compiled import Compiled
 from zoo.models.config import model_folder
 from zoo.models.passes import described
-from zoo.models.weights.loading import known_weights
+from zoo.models.weights.names import described_weights, known_weights
 from zoo.task.contract import TASKS, get_task
 
 
 def info(name: str | Path) -> dict[str, Any]:
-    """Describe a backbone, a task or a saved model.
+    """Describe a backbone, a task, weights or a saved model.
 
     Args:
-        name: name of a backbone, name of a task, or folder of a saved model or of a finished run.
+        name: name of a backbone, name of a task, name of weights (BACKBONE.NAME, or NAME if it is that of one backbone only), or folder of
+            a saved model or of a finished run.
 
     Returns:
         The description, as JSON-serialisable values.
 
     Raises:
-        InputError: `name` isn't the name of a backbone or task, nor the folder of a saved model or finished run.
+        InputError: `name` isn't the name of a backbone, task or weights, nor the folder of a saved model or finished run.
     """
     text = str(name)
     if text in TASKS:
@@ -39,6 +40,8 @@ def info(name: str | Path) -> dict[str, Any]:
         return _backbone(text)
     if Path(text).exists():
         return _saved(Path(text))
+    if (weights := described_weights(text)) is not None:
+        return weights
     raise UnknownNameError("backbone, task or saved model", text, [*BACKBONES, *TASKS], 'See the backbones with: zoo list "*"')
 
 

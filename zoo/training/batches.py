@@ -72,8 +72,9 @@ class RunData:
     def describe(self) -> dict[str, Any]:
         """Return the contents of run.json. Except for versions, threads and the path of the data, they stay the same in a resumed run."""
         val = {head.name: head.validation for head in self.validated if head.validation is not None}
+        model = {name: value for name, value in self.model.config.to_dict().items() if name != "licences"}  # follow from the weights
         return {
-            "model": self.model.config.to_dict(),
+            "model": model,
             **self._samples(),
             "manifest": self._by_data({head.name: manifest_fingerprint(head.dataset) for head in self.heads}),
             "val": self._by_data({name: data.name for name, data in val.items()}) or None,

@@ -22,7 +22,7 @@ from zoo.models.builder import build
 from zoo.models.classes import imagenet_classes, imagenet_synsets
 from zoo.models.model import Model
 from zoo.models.weights.files import is_path, read_state
-from zoo.models.weights.loading import known_weights
+from zoo.models.weights.names import known_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

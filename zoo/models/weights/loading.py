@@ -13,19 +13,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torchvision
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import InterpolationMode
 
 from zoo.artefacts.signing import SIGNATURE
 from zoo.artefacts.trust import Admitted, admit
 from zoo.backbones import BACKBONES
-from zoo.errors import InputError, UnknownNameError, WeightsError
+from zoo.errors import InputError, WeightsError
 from zoo.images.preprocess import Preprocess
 from zoo.models.classes import imagenet_classes
 from zoo.models.config import DESCRIPTION, HeadConfig, model_folder, read_description
 from zoo.models.weights.files import is_path, read_state
 from zoo.models.weights.layouts import Weights, convert
+from zoo.models.weights.names import detector_weights, settled_name, torchvision_weights
 from zoo.models.weights.shards import SUFFIX, weights_in
 from zoo.task.contract import TASKS, Task, get_task
 
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from zoo.models.model import Model
 
 _LOG = logging.getLogger("zoo")
-# torchvision's detection models by backbone; the weights of all but the first are named with their class
-_DETECTORS = {"resnet50": ("fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2")}
 
 
 def find_weights(weights: str | Path, backbone: str, task: str) -> Weights:
@@ -136,55 +134,20 @@ def _saved_weights(folder: Path, backbone: str, task: str, head_name: str | None
     )
 
 
-def known_weights(backbone: str, task: str) -> tuple[str, ...]:
-    """Return the names of all known weights for a backbone and task, the default first."""
-    return tuple(dict.fromkeys((*_detectors(backbone, task), *BACKBONES[backbone].weights(), *_members(backbone))))
-
-
-def _members(builder: str) -> dict[str, Any]:
-    """Return the weights of a torchvision model by name; none if torchvision has no such model."""
-    if builder not in torchvision.models.list_models():
-        return {}
-    return dict(torchvision.models.get_model_weights(builder).__members__)
-
-
-def _detectors(backbone: str, task: str) -> dict[str, Any]:
-    """Return the weights of torchvision's detectors on a backbone by name: "COCO_V1", and the full names of all others."""
-    first, *others = _DETECTORS.get(backbone, ("",)) if task == "detection" else ("",)
-    return {**_members(first), **{str(entry): entry for other in others for entry in _members(other).values()}}
-
-
 def _named_weights(name: str, backbone: str, task: str) -> Weights:
     """Fetch weights by name, which is "default", one of `known_weights`, or the full name of one of torchvision's among them."""
-    known = known_weights(backbone, task)
-    if name == "default":
-        if not known:
-            raise WeightsError(f"no weights are known for the backbone {backbone!r}; pass a file, or omit weights for random parameters")
-        name = known[0]
-    detectors, definition = _detectors(backbone, task), BACKBONES[backbone]
-    entries = {**_members(backbone), **detectors}
-    name = next((short for short, entry in entries.items() if str(entry) == name), name)
-    if name not in known:
-        raise UnknownNameError(
-            f"weights for {backbone} ({task}):", name, known, _other_model(name) or ("" if known else "Pass a file instead.")
-        )
+    name = settled_name(name, backbone, task)
+    detectors, definition = detector_weights(backbone, task), BACKBONES[backbone]
     if name in detectors:
         return _torchvision_weights(detectors[name], backbone)
     if name not in definition.weights():
-        return _with_names(_torchvision_weights(entries[name], backbone), _preprocess_of(entries[name].transforms()))
+        entry = torchvision_weights(backbone)[name]
+        return _with_names(_torchvision_weights(entry, backbone), _preprocess_of(entry.transforms()))
     assert definition.load_weights is not None, "a backbone that lists weights can load them"
     loader, origin = definition.load_weights, f"{backbone}.{name}"
     found, preprocess = _fetch(origin, lambda: loader(name))
     state = read_state(found) if isinstance(found, Path) else found
     return _with_names(convert(state, backbone, origin), preprocess)
-
-
-def _other_model(name: str) -> str:
-    """Return a sentence about the model whose weights torchvision calls by this full name; "" if there is none."""
-    for builder in torchvision.models.list_models() if "_Weights." in name else ():
-        if name in map(str, torchvision.models.get_model_weights(builder)):
-            return f"These are weights of torchvision's {builder}."
-    return ""
 
 
 def _torchvision_weights(entry: Any, backbone: str) -> Weights:

@@ -16,7 +16,7 @@ import zoo
 from tests.foreign import randomise
 from zoo.errors import InputError, UnknownNameError, WeightsError
 from zoo.models.weights.layouts import convert
-from zoo.models.weights.loading import known_weights
+from zoo.models.weights.names import known_weights
 from zoo.tasks.detection.model.head import FasterRCNNHead
 
 pytestmark = pytest.mark.usefixtures("one_thread")

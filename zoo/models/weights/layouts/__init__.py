@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo.backbones import BACKBONES
+from zoo.backbones import BACKBONES, Licence
 from zoo.errors import WeightsError
 from zoo.images.preprocess import Preprocess
 from zoo.models.weights.architectures import architecture
@@ -36,6 +36,7 @@ class Weights:
     options: Mapping[str, Any] = field(default_factory=dict)  # task options that the head was trained with
     metadata: Mapping[str, Any] = field(default_factory=dict)  # entries of `Building.metadata`, valid only with these options
     note: str = ""  # message to the user about the conversion
+    published: Licence | None = None  # licence of the published weights that those of a file seem to be; None if unknown
 
 
 def split_prefix(state: Mapping[str, Tensor], prefix: str) -> tuple[State, State]:

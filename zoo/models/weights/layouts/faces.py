@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from zoo.backbones import BACKBONES, RESEARCH, Licence
 from zoo.backbones.dlib_resnet import NAME as DLIB
 from zoo.errors import WeightsError
 from zoo.images.preprocess import Preprocess
@@ -16,6 +17,14 @@ from zoo.models.weights.layouts import LAYOUTS, Layout, State, Weights, backbone
 
 _LAYER = re.compile(r"((?:con|affine)\d+)\.(weight|bias)")
 _PLACES = 16  # stride of an IResNet's last feature map
+_VGGFACE2 = 8631  # people in VGGFace2's training data, which are the classes of the weights "vggface2"
+_INSIGHTFACE = Licence(
+    "",
+    RESEARCH,
+    "https://github.com/deepinsight/insightface",
+    "the file has InsightFace's layout, and InsightFace publishes weights for non-commercial research only; if the weights are your own, "
+    "save the model with zoo.save and change the licence in model.json",
+)
 
 
 @functools.cache
@@ -80,6 +89,7 @@ def _from_facenet(state: Mapping[str, Tensor], backbone: str, origin: str) -> We
         head,
         "face" if head else "",
         options=options,
+        published=BACKBONES[backbone].licence("vggface2") if people == _VGGFACE2 else None,
         note=f"skipped the classifier of the {people:,} people in the training data (logits)" if people else "",
     )
 
@@ -87,7 +97,7 @@ def _from_facenet(state: Mapping[str, Tensor], backbone: str, origin: str) -> We
 def _from_insightface(state: Mapping[str, Tensor], backbone: str, origin: str) -> Weights:
     head, trunk = _renamed_head(state, {"bn2": "bn", "fc": "fc", "features": "norm"})
     if not head:
-        return Weights(origin, trunk)
+        return Weights(origin, trunk, published=_INSIGHTFACE)
     if not {"fc.weight", "norm.weight", "bn.weight"} <= set(head):
         raise WeightsError(
             f"weights {origin}: only some of the final layers bn2, fc and features of an IResNet are present: {', '.join(head)}"
@@ -95,7 +105,7 @@ def _from_insightface(state: Mapping[str, Tensor], backbone: str, origin: str) -
     size, inputs = head["fc.weight"].shape
     side = _PLACES * math.isqrt(inputs // len(head["bn.weight"]))
     options = {"neck": "flat", "embedding_size": size, "image_size": side, "alignment": "arcface", "distance": "cosine"}
-    return Weights(origin, trunk, head, "face", options=options)
+    return Weights(origin, trunk, head, "face", options=options, published=_INSIGHTFACE)
 
 
 LAYOUTS.add("dlib", Layout("dlib's face network", "dlib face ResNet", _dlib_key, _from_dlib))
