@@ -75,6 +75,7 @@ def test_every_known_name_has_a_licence_and_a_source() -> None:
     found = all_licences()
     names = [each.weights for each in found]
     assert len(names) == len(set(names)) > 250
+    assert "resnet50.DEFAULT" not in names, "a second name of IMAGENET1K_V2"
     assert {"resnet50.COCO_V1", "resnet50.a1_in1k", "inception_resnet_v1.vggface2"} <= set(names)
     assert not [each for each in found if not each.source.startswith(("https://", "arXiv:"))]
     assert not [each for each in found if each.licence == "unknown" and not each.note]
