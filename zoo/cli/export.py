@@ -33,6 +33,9 @@ class ExportFlags:
     """Scale and crop images inside the graph, so that programs pass them as they are."""
     input: Literal["float32", "uint8"] | None = None
     """Type of the graph's input: float32 in 0–1, or uint8; by default uint8 with --with-resize, otherwise float32."""
+    sbom: bool = False
+    """Write an inventory in CycloneDX's format, sbom.cdx.json: files and weights with hashes and licences, and the packages that the
+    graphs need (requires the [sbom] extra)."""
 
 
 def flags_of(words: list[str]) -> type[Any]:
@@ -53,7 +56,7 @@ def run(flags: Any) -> int:
         made = export(
             model, out, flags.main.format, precision=flags.main.precision, data=data,
             on_error=flags.run.on_error, say=progress.say, progress=progress,
-            resize=flags.main.with_resize, input_type=flags.main.input,
+            resize=flags.main.with_resize, input_type=flags.main.input, sbom=flags.main.sbom,
         ).making  # fmt: skip
     files = sorted(path.name for path in out.iterdir())
     if flags.run.json:

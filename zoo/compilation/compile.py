@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import get_args
 
 from zoo.compilation.agreement import DisagreementError
+from zoo.compilation.sbom import Weights, check_installed, write_sbom
 from zoo.compilation.source import Source
 from zoo.compilation.tuning import quickest
 from zoo.compilation.whole import joined
 from zoo.data.dataset import OnError
 from zoo.engines import ENGINES
 from zoo.errors import InputError, UnknownNameError
-from zoo.models.archive import check_place, save
+from zoo.models.archive import check_place, save, save_with
 from zoo.models.compiled import Compiled
 from zoo.models.model import Model
 from zoo.models.whole import InputType
@@ -129,6 +130,7 @@ def export(
     progress: Progress | None = None,
     resize: bool = False,
     input_type: InputType | None = None,
+    sbom: bool = False,
 ) -> Compiled:
     """Export a model as a graph, with `model.json` (classes, preprocessing, metadata) and `labels.txt`.
 
@@ -158,13 +160,16 @@ def export(
         resize: whether the graph also scales and crops images as the model's preprocessing does. Then `preprocess` in model.json says that
             images are given as they are.
         input_type: type of the input, "float32" in 0–1 or "uint8"; None for "uint8" if the graph scales images, and "float32" otherwise.
+        sbom: whether to write an inventory as well, `sbom.cdx.json` in CycloneDX's format: the files of the export and the weights with
+            their SHA-256 and licences, and the packages that the graphs need, with their versions.
 
     Returns:
         The exported model, equal to `zoo.load(folder)`.
 
     Raises:
         UnknownNameError: the format is unknown.
-        InputError: the engine for the format isn't installed or can't run the model, or the folder contains other files, such as weights.
+        InputError: the engine for the format isn't installed or can't run the model, the folder contains other files, such as weights, or
+            the packages for an inventory aren't installed.
         DisagreementError: the predictions of the exported model differ too much from those of the original model.
     """
     if format not in FORMATS:
@@ -176,9 +181,15 @@ def export(
     if chosen not in get_args(InputType):
         raise InputError(f"input_type is {input_type!r}; expected {' or '.join(get_args(InputType))}")
     check_place(Path(folder), compiled=True)  # before compiling, which may take minutes
+    if sbom:
+        check_installed()
     source = _source(model, precision, data, on_error, say, progress)
     compiled = _compiled(source, FORMATS[format], precision)
     if whole:
         compiled = joined(source, compiled, chosen, resize)
-    save(compiled, folder)
+    if sbom:
+        engine, weights, name = compiled.making.engine, Weights.of(model), Path(folder).absolute().name
+        save_with(compiled, Path(folder), lambda draft: write_sbom(draft, name, engine, weights))
+    else:
+        save(compiled, folder)
     return compiled

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import date, datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ from zoo.task.contract import Task
 _LOG = logging.getLogger("zoo")
 _MARKER = "model.json"
 _WEIGHTS = "weights.safetensors"
+SBOM = "sbom.cdx.json"  # inventory of an exported model
 
 
 def check_place(folder: Path, compiled: bool) -> None:
@@ -45,7 +46,7 @@ def check_place(folder: Path, compiled: bool) -> None:
         networks = {Path(each["file"]).stem for each in content.get("compiled", {}).get("networks", [])}
         labels |= {f"labels-{name}.txt" for name in content.get("heads", {})}
     graphs = {path.name for path in folder.iterdir() if path.is_file() and path.stem in networks}
-    refuse_others(folder, {_MARKER, _WEIGHTS, SCRIPT, SIGNATURE, *labels, *graphs})
+    refuse_others(folder, {_MARKER, _WEIGHTS, SCRIPT, SIGNATURE, SBOM, *labels, *graphs})
 
 
 def save(model: Model, folder: str | Path) -> Path:
@@ -65,11 +66,16 @@ def save(model: Model, folder: str | Path) -> Path:
         InputError: the folder contains other files, or a compiled model would replace a trainable one.
         OSError: no space is left, or permission is denied. A model that is already in the folder is left unchanged.
     """
-    folder = Path(folder)
+    return save_with(model, Path(folder), lambda draft: None)
+
+
+def save_with(model: Model, folder: Path, finish: Callable[[Path], object]) -> Path:
+    """Save a model as `save` does. Before the folder appears, `finish` may add files to it; its argument is the complete folder."""
     check_place(folder, model.compiled)
     with draft_folder(folder, _MARKER) as draft:
         content = {"contract": CONTRACT_VERSION, **model.config.to_dict(), **model.write(draft), "metadata": model.metadata}
         write_text(draft / _MARKER, json.dumps(content, indent=2, allow_nan=False) + "\n")
+        finish(draft)
     return folder
 
 
