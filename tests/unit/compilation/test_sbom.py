@@ -122,3 +122,17 @@ def test_a_missing_extra_is_named_before_anything_is_compiled(tmp_path: Path, mo
     with pytest.raises(InputError, match=r"requires cyclonedx, packaging; install the extra: pip install 'resnet-zoo\[sbom\]'"):
         zoo.export(small(), tmp_path / "out", "torch", sbom=True)
     assert not (tmp_path / "out").exists()
+
+
+def test_requested_extras_count_and_packages_that_are_not_installed_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    required = {"aa": ["bb[x]", "absent>=2"], "bb": ["cc; extra == 'x'", "dd; extra == 'y'"], "cc": ["aa"], "dd": []}
+    for name, texts in required.items():
+        folder = tmp_path / f"zootest_{name}-1.0.dist-info"
+        folder.mkdir()
+        lines = [f"Requires-Dist: zootest-{text}" for text in texts]
+        (folder / "METADATA").write_text("\n".join(["Metadata-Version: 2.4", f"Name: zootest-{name}", "Version: 1.0", *lines]) + "\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sbom._NEEDED, "eager", ("zootest-aa",))
+    (tmp_path / "out").mkdir()
+    content = read(write_sbom(tmp_path / "out", "mine", "eager", Weights("f", "0" * 64, ())))
+    assert {each["name"] for each in content["components"]} == {"weights.safetensors", "zootest-aa", "zootest-bb", "zootest-cc"}
