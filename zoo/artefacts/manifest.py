@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mmap
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +26,8 @@ _GIT = (".git", ".gitattributes", ".github", ".gitignore")  # ignored by the ups
 SINGLE = "."  # name of the only entry if a file is signed, and not a folder
 Digest = tuple[str, str]  # algorithm, hexadecimal digits
 Identity = tuple[int, ...]
+# bytes that are read at once: enough for all cores, and few enough to stay in the processor's cache, which is faster than mapping the file
+_CHUNK = 4 * 2**20
 
 
 @dataclass(frozen=True)
@@ -228,21 +229,29 @@ def _unwritable(name: str) -> str:
 
 def _digest(path: Path, algorithm: str) -> tuple[str, Identity]:
     """Return the hash of a file, and its identity before it was hashed."""
-    with path.open("rb") as file:
+    update, digest = _hasher(algorithm)
+    with path.open("rb", buffering=0) as file:
         before = identity(file.fileno())
-        if not before[2]:
-            return _hashed(b"", algorithm), before
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapping:
-            return _hashed(mapping, algorithm), before
+        buffer = bytearray(min(_CHUNK, before[2]))
+        while count := file.readinto(buffer):
+            update(memoryview(buffer)[:count])
+    return digest(), before
 
 
-def _hashed(data: bytes | mmap.mmap, algorithm: str) -> str:
+def _hashed(data: bytes, algorithm: str) -> str:
+    update, digest = _hasher(algorithm)
+    update(data)
+    return digest()
+
+
+def _hasher(algorithm: str) -> tuple[Callable[[bytes | memoryview], object], Callable[[], str]]:
+    """Return the functions that add data to a hash, and that return it in hexadecimal digits."""
     if algorithm == "blake3":
         from blake3 import blake3
 
-        return blake3(data, max_threads=blake3.AUTO).hexdigest()
-    if algorithm == "sha256":
-        return hashlib.sha256(data).hexdigest()
-    if algorithm in ("blake2", "blake2b"):
-        return hashlib.blake2b(data).hexdigest()
-    raise ValueError(f"the hash algorithm {algorithm!r} isn't known; expected blake3, sha256 or blake2b")
+        fast = blake3(max_threads=blake3.AUTO)
+        return fast.update, fast.hexdigest
+    if algorithm not in ("sha256", "blake2", "blake2b"):
+        raise ValueError(f"the hash algorithm {algorithm!r} isn't known; expected blake3, sha256 or blake2b")
+    slow = hashlib.sha256() if algorithm == "sha256" else hashlib.blake2b()
+    return slow.update, slow.hexdigest

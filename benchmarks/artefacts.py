@@ -1,0 +1,96 @@
+"""Compare the verification of a signed model with loading it: `python -m zoo.benchmarks.artefacts`.
+
+The model is loaded without verification, verified, and loaded with trust="enforce", in turn. Its files are in the file system's cache.
+A ratio is the median of the ratios of neighbouring calls, because the speed of a shared machine changes.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+import zoo
+from zoo.benchmarks.harness.command import Flags, benchmark, count_flag, flag, log, make_table, report, threads_flag, timed, torch_threads
+
+_MIB = 2**20
+_VERIFY = 0.10  # maximum ratio of the time of verification to that of loading
+
+
+@dataclass(frozen=True)
+class Row:
+    """Time of an operation beside that of loading the model, in milliseconds."""
+
+    operation: str
+    time_ms: float
+    load_ms: float
+    ratio: float
+    bound: float | None  # maximum ratio; None for a figure without one
+
+    @property
+    def met(self) -> bool:
+        """Whether the ratio is within the bound."""
+        return self.bound is None or self.ratio <= self.bound
+
+
+def write_keys(folder: Path) -> tuple[Path, Path]:
+    """Write a private key, and the public key in a folder of its own."""
+    key, private, public = ec.generate_private_key(ec.SECP256R1()), folder / "key.pem", folder / "trusted" / "key.pub"
+    public.parent.mkdir()
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    return private, public
+
+
+def rows_of(load: Callable[[], object], operations: Mapping[str, tuple[Callable[[], object], float | None]], rounds: int) -> list[Row]:
+    """Time loading and other operations in turn. `operations` are calls by name, with their maximum ratios to the time of loading."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in operations}
+    for number in range(-1, rounds):  # the first round is a warm-up
+        for name, (call, _) in operations.items():
+            order = (load, call) if number % 2 else (call, load)
+            times = {each: 1000 * timed(each)[1] for each in order}
+            found[name] += [(times[call], times[load])] if number >= 0 else []
+    rows = []
+    for name, pairs in found.items():
+        ours, theirs = (statistics.median(column) for column in zip(*pairs, strict=True))
+        rows.append(Row(name, ours, theirs, statistics.median(one / other for one, other in pairs), operations[name][1]))
+    return rows
+
+
+@benchmark(
+    flag("--backbone", default="resnet50", help="backbone of the model"),
+    count_flag("--rounds", 31, 1, 1000, "number of calls of each operation that are timed"),
+    threads_flag(),
+)
+def main(flags: Flags) -> int:
+    """Run the benchmark and return the exit status: 0 if all ratios are within their bounds, 1 if not."""
+    with tempfile.TemporaryDirectory() as scratch, torch_threads(flags.threads):
+        private, public = write_keys(Path(scratch))
+        folder = zoo.save(zoo.build(flags.backbone), Path(scratch) / "model")
+        zoo.sign(folder, private)
+        size = sum(path.stat().st_size for path in folder.iterdir()) / _MIB
+        operations: dict[str, tuple[Callable[[], object], float | None]] = {
+            "zoo.verify": (lambda: zoo.verify(folder, public), _VERIFY),
+            'zoo.load(trust="enforce")': (lambda: zoo.load(folder, trust="enforce", trusted_keys=public.parent), None),
+        }
+        rows = rows_of(lambda: zoo.load(folder, trust="off"), operations, flags.rounds)
+    title = f"{flags.backbone}, {size:.0f} MiB, {torch.get_num_threads()} threads"
+    table = make_table(title, ("operation", "time, ms", "zoo.load, ms", "ratio", "at most", ""))
+    for row in rows:
+        bound = ("", "") if row.bound is None else (f"{row.bound:g}", "met" if row.met else "missed")
+        figures = (f"{row.time_ms:.1f}", f"{row.load_ms:.1f}", f"{row.ratio:.3f}", *bound)
+        table.add_row(row.operation, *figures)
+        log(f"{row.operation}: {row.ratio:.3f}")
+    met = all(row.met for row in rows)
+    content = {"backbone": flags.backbone, "size_mib": size, "rows": [{**asdict(row), "met": row.met} for row in rows], "met": met}
+    return report(flags.json, content, table, met=met, width=120)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
