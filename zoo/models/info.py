@@ -96,7 +96,7 @@ def _saved(path: Path) -> dict[str, Any]:
         folder = model_folder(path)
     except InputError as error:
         raise InputError(f"{error} It is not the name of a backbone or task either") from error
-    model = load(folder)
+    model = load(folder, licence_policy="any")  # the description shows the licences
     return {
         "model": str(folder),
         **model.config.to_dict(),

@@ -39,11 +39,16 @@ def test_weights_are_listed_with_their_licences(capsys: pytest.CaptureFixture[st
     assert """no weights match 'zzz*'; list all with: zoo list --weights "*\"""" in capsys.readouterr().err
 
 
-def test_weights_and_models_are_described_with_their_licences(saved: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_weights_and_models_are_described_with_their_licences(
+    saved: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZOO_LICENCE_POLICY", "permissive")  # refuses to load the model, not to describe it
     assert main(["info", "resnet50.a1_in1k", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["licence"] == "Apache-2.0"
     assert main(["info", str(saved)]) == 0
     assert "resnet20.x: CC-BY-NC-4.0 https://example.org" in capsys.readouterr().out
+    assert main(["tune", str(saved), "--data", "folder:absent", "--target", "f1"]) == 2
+    assert "because the environment variable ZOO_LICENCE_POLICY is 'permissive'" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_policy_holds_for_saved_models_and_weights(saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
