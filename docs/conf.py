@@ -43,7 +43,7 @@ autoclass_content = "both"
 # Types of other libraries have no target: the build must work without a network, so there is no intersphinx
 nitpicky = True
 nitpick_ignore_regex = [
-    (r"py:.*", r"(torch|numpy|np|PIL|rich|collections|os|pathlib|typing|types)\..*"),
+    (r"py:.*", r"(torch|numpy|np|PIL|rich|collections|datetime|os|pathlib|typing|types)\..*"),
     (r"py:.*", r"Any|NDArray|PILImage|Path|Tensor|Status|(tuple|Mapping|Literal)\[.*"),
     (r"py:.*", r"zoo\.registry\.[A-Z]|.*\b(Precision|Scheduling|Supply|Measurement|Adapters)"),  # type variables, aliases and private types
 ]

@@ -215,7 +215,7 @@ def made_of_101(task: str, root: Path) -> tuple[Model, str, str]:
     if task == "detection":
         boxes = [[(("cat", "dog")[index % 2], (4, 4, 20, 20))] for index in range(101)]
         cut_short(write_coco(root / "data", boxes) / "images" / "5.png")
-        small = {"image_size": 32, "fpn_channels": 16, "representation_size": 16, "proposals": 20}
+        small: dict[str, Any] = {"image_size": 32, "fpn_channels": 16, "representation_size": 16, "proposals": 20}
         made = build("test_resnet", task="detection", classes=["cat", "dog"], score_threshold=0.0, max_detections=5, **small)
         return made, f"coco:{root / 'data'}?images=images", "5.png"
     if task == "face":
