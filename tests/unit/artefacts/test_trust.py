@@ -303,3 +303,26 @@ def test_the_worker_of_a_server_applies_the_policy(model: Path, keys: Path, tmp_
     change(model)  # and SIGHUP: the models are loaded again with the same policy
     with pytest.raises(SignatureError, match="is refused by --trust enforce"):
         load_all(spec)
+
+
+def test_every_command_that_loads_models_has_the_flags() -> None:
+    from zoo.cli.main import COMMANDS as known
+    from zoo.tasks.face.commands import COMMANDS as faces
+
+    assert {name for name, each in known.items() if each.loads} == {*COMMANDS}
+    assert {name for name, each in faces.items() if not each.loads} == {"list", "forget"}
+
+
+@pytest.mark.usefixtures("unparsed")
+def test_faces_refuses_a_model_before_it_is_parsed(command: Any, model: Path, keys: Path, tmp_path: Path) -> None:
+    change(model)
+    for part in ("a.jpg", "b.jpg"):
+        (tmp_path / part).write_bytes(b"")
+    flags = ("--trust", "enforce", "--trusted-keys", keys)
+    status, said = command("faces", "verify", tmp_path / "a.jpg", tmp_path / "b.jpg", "--model", model, *flags)
+    assert status == 2
+    assert "is refused by --trust enforce: " in said
+    words = ("--template", "facenet", "--detector", model)  # a detector is a model, too
+    status, said = command("faces", "align", tmp_path, tmp_path / "out", *words, *flags)
+    assert status == 2
+    assert "is refused by --trust enforce: " in said
