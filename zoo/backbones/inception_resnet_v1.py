@@ -64,11 +64,12 @@ def _load_weights(name: str) -> tuple[Mapping[str, Any], Preprocess]:
     return Original(pretrained=name).state_dict(), _preprocess()
 
 
-# facenet-pytorch's licence (MIT) covers its code; its authors state none for the weights
+# facenet-pytorch's licence (MIT) covers its code; its authors state none for the weights. The list of VGGFace2's images was published
+# under CC BY-SA 4.0, which can't cover the photos themselves; copies of it state CC BY-NC 4.0. The zoo assumes the narrower terms.
 _TERMS = {
     "vggface2": (
         RESEARCH,
-        "trained on VGGFace2, photos of celebrities under their owners' copyright, collected for research and withdrawn",
+        "facenet-pytorch states no licence; assumed from the training data, VGGFace2, which are copyrighted photos",
     ),
     "casia-webface": (UNKNOWN, "facenet-pytorch states no licence for these weights, which were trained on CASIA-WebFace"),
 }
