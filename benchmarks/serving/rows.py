@@ -33,13 +33,17 @@ def throughput(setting: Setting) -> list[Figure]:
     scale, model, rates = setting.scale, setting.model, list[dict[str, float]]()
     with ExitStack() as stack:
         alone = stack.enter_context(InProcess(model))
-        made = {"zoo serve": zoo_server(model), "LitServe": lit_server(model, _BATCH, setting.precision)}
+        ours = {"zoo serve": zoo_server(model)}
+        theirs = {"LitServe": lit_server(model, _BATCH, setting.precision)}
         if scale.several_workers:
-            made[f"zoo serve --workers {_WORKERS}"] = zoo_server(model, "--workers", str(_WORKERS))
-            made[_LIT_WORKERS] = lit_server(model, _BATCH, setting.precision, _WORKERS)
-        servers = {name: stack.enter_context(server) for name, server in made.items()}
+            ours[f"zoo serve --workers {_WORKERS}"] = zoo_server(model, "--workers", str(_WORKERS))
+            theirs[_LIT_WORKERS] = lit_server(model, _BATCH, setting.precision, _WORKERS)
         sides: dict[str, Callable[[], float]] = {_PREDICT: lambda: alone.rate(setting.photos, scale.seconds)}
-        sides |= {name: partial(_rate, setting, server) for name, server in servers.items()}
+        sides |= {name: partial(_rate, setting, stack.enter_context(server)) for name, server in ours.items()}
+        for name, server in theirs.items():
+            started = stack.enter_context(server)
+            started.pause()
+            sides[name] = partial(_rate_of_paused, setting, started)
         for turn in range(-1, scale.rounds):  # the first round is a warm-up
             order = list(sides) if turn % 2 else [*reversed(sides)]
             found = {name: sides[name]() for name in order}
@@ -203,6 +207,11 @@ def _rate(setting: Setting, server: Server, clients: int | None = None) -> float
     """Return the pictures per second of clients that send one after the other; None means those of the scale."""
     scale = setting.scale
     return setting.send(server.plan(setting.files, clients or scale.clients, scale.seconds)).rate(scale.warm_s)
+
+
+def _rate_of_paused(setting: Setting, server: Server) -> float:
+    with server.resumed():
+        return _rate(setting, server)
 
 
 def _answered(what: str, load: Load) -> Figure:

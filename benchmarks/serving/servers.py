@@ -69,6 +69,19 @@ class Server:
                     found.append(child)
         return sorted(found, key=lambda child: (child.create_time(), child.pid))
 
+    def pause(self) -> None:
+        """Stop all processes of the server until the next measurement. LitServe's take a core and more while they wait for requests."""
+        os.killpg(self.process.pid, signal.SIGSTOP)
+
+    @contextlib.contextmanager
+    def resumed(self) -> Iterator[None]:
+        """Return a context in which the processes of a paused server run."""
+        os.killpg(self.process.pid, signal.SIGCONT)
+        try:
+            yield
+        finally:
+            self.pause()
+
     def resident_mib(self, workers: int) -> float:
         """Return the resident memory of the server and of its first `workers` worker processes."""
         return float(sum(process.memory_info().rss for process in (self.process, *self.workers()[:workers]))) / 2**20
@@ -122,6 +135,8 @@ def _running(command: Sequence[str], create: Callable[[psutil.Process], Server])
                 time.sleep(0.05)
             yield server
         finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGCONT)  # it may be paused
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_STOP_S)
