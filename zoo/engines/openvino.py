@@ -136,6 +136,7 @@ class Session:
         # the precision hint affects only layers that aren't int8; on a processor with AMX, its default is bf16
         other = "bf16" if precision == "bf16" or (precision == "int8" and cpu_has_bf16()) else "f32"
         hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": other, "INFERENCE_NUM_THREADS": threads}
+        hints["ENABLE_CPU_PINNING"] = False  # by default, the threads of several processes can be bound to the same cores
         self._taken, self._given = ([_is_map(port) for port in ports] for ports in (converted.inputs, converted.outputs))
         network = _with_interface(converted, self._taken, self._given, in_bytes)
         self.compiled = _core().compile_model(network, "CPU", {**hints, **settings})

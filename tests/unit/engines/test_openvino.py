@@ -119,3 +119,11 @@ def test_pictures_of_bytes_become_floats_in_the_graph(layout: torch.memory_forma
         wanted = module(as_float(given))
         for found in (run(given), run(as_float(given))):  # in alternation: each dtype has a graph
             assert all((got - want).abs().max() < 1e-5 for got, want in zip(found, wanted, strict=True))
+
+
+def test_threads_are_not_bound_to_cores() -> None:
+    from zoo.engines.openvino import Session
+
+    converted = ENGINES["openvino"]().convert(Network("pictures", _Levels().eval(), (torch.zeros(2, 3, 17, 19),), ((0, 2, 3),)))
+    session = Session(converted, "fp32", 1, (False,))
+    assert session.compiled.get_property("ENABLE_CPU_PINNING") is False
