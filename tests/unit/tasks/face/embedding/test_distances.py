@@ -72,11 +72,11 @@ def test_the_command_line_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 def test_several_models_are_compared_by_cosine() -> None:
     assert zoo.evaluate([built(), built(1)], DATA).details["score"] == "cosine"
-    assert TASK.parse_scoring({}) == {"score": "cosine"}, "embeddings from a file"
+    assert TASK.parse_scoring({}) == {"score": "cosine", "threshold": None}, "embeddings from a file"
 
 
 def test_the_attack_is_on_the_models_distance() -> None:
-    assert TASK.parse_scoring({}, [RAW]) == {"score": "euclidean"}
+    assert TASK.parse_scoring({}, [RAW])["score"] == "euclidean"
     protocol: Any = TASK.attack_protocol(opened(), (), 3, 0, **TASK.parse_scoring({}, [RAW]))
     clean = {key: np.full(4, number, np.float32) for number, key in enumerate(opened().keys)}  # all in the same direction
     clean[opened().keys[0]] = np.full(4, 0.5, np.float32)
