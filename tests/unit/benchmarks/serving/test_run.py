@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(_MISSING) or ENGINES["openvino"].missing() is not None, reason=f"not installed: {_MISSING or 'openvino'}"),
 ]
-_ROWS = ("throughput", "answers")  # each row starts a server, which takes seconds; those of the others are like these
+_ROWS = ("throughput",)  # each row starts a server, which takes seconds; those of the others are like this one
 
 
 def test_the_rows_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -34,9 +34,6 @@ def test_the_rows_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert re.search("serving: throughput: round 1: .*zoo predict", out.err)
     figures = {name: {figure["what"]: figure for figure in several} for name, several in found["rows"].items()}
     assert all(0 < figure["value"] < math.inf for figure in figures["throughput"].values())
-    (difference,) = figures["answers"].values()
-    assert difference["met"]
-    assert difference["note"].startswith("18 answers")
     assert found["met"] == all(figure["met"] for several in found["rows"].values() for figure in several)
 
 
