@@ -40,7 +40,7 @@ class Row:
 
 
 def write_keys(folder: Path) -> tuple[Path, Path]:
-    """Write a private key, and the public key in a folder of its own."""
+    """Write a private key, and the public key in another folder."""
     key, private, public = ec.generate_private_key(ec.SECP256R1()), folder / "key.pem", folder / "trusted" / "key.pub"
     public.parent.mkdir()
     private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))

@@ -1,7 +1,7 @@
 """Measure the server under load: `python -m zoo.benchmarks.serving`.
 
 A ResNet with random weights is compiled with OpenVINO, in bf16 if the processor supports it, and served by `zoo serve`. Locust, in a
-process of its own, sends photos of 1440×1080 pixels as JPEG files. The server is compared with `zoo predict` on the same files, with single
+separate process, sends photos of 1440×1080 pixels as JPEG files. The server is compared with `zoo predict` on the same files, with single
 calls of the model, and with LitServe, which serves the same graph with its own batching; the larger the photos (--side), the more decoding
 counts. The sides alternate, and the medians of the ratios of neighbouring measurements are compared with the bounds, because the speed of a
 shared machine changes. Locust's share of the processor is printed; it is taken from the servers if all cores are busy.

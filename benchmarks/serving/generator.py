@@ -1,7 +1,7 @@
 """Program that sends requests to a server with Locust: `python -m zoo.benchmarks.serving.generator`, started by `load.py`.
 
 It reads a JSON object, a `load.Plan`, from standard input, and writes one JSON object to standard output: every request with its time, and
-the processor time that this process has used. It is a process of its own because Locust replaces Python's sockets and
+the processor time that this process has used. It is a separate process because Locust replaces Python's sockets and
 `time.sleep` by those of gevent.
 """
 

@@ -1,4 +1,4 @@
-"""The same model without a server: `zoo.predict` on the same files, and single calls, in a process of their own that holds the model."""
+"""The same model without a server: `zoo.predict` on the same files, and single calls, in a separate process that holds the model."""
 
 from __future__ import annotations
 

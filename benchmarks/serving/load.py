@@ -1,4 +1,4 @@
-"""Load on a server: what to send, and what the answers were. Locust sends the requests in a process of its own."""
+"""Load on a server: what to send, and what the answers were. Locust sends the requests in a separate process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Plan:
         url: address of the server.
         path: path of the requests.
         files: files to upload, in turn.
-        clients: number of clients, each with a connection of its own.
+        clients: number of clients, each with a separate connection.
         seconds: time after which no further requests are sent.
         requests: number of requests after which no further ones are sent; None for no limit.
         rate: requests per second of all clients together, at random times (a Poisson process) whether earlier requests are answered or
@@ -121,7 +121,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 class Sending:
-    """A load generator that is running in a process of its own."""
+    """A load generator that is running in a separate process."""
 
     def __init__(self, plan: Plan) -> None:
         """Start to send requests."""

@@ -1,4 +1,4 @@
-"""The servers under measurement, in processes of their own: `zoo serve`, and LitServe with the same model and engine."""
+"""The servers under measurement, in separate processes: `zoo serve`, and LitServe with the same model and engine."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def _free_port() -> int:
 @contextlib.contextmanager
 def _running(command: Sequence[str], create: Callable[[psutil.Process], Server]) -> Iterator[Server]:
     with tempfile.TemporaryFile("w+") as output:
-        # a group of its own, so that all its processes can be ended
+        # a separate process group, so that all its processes can be ended
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
         try:
             server, end = create(psutil.Process(process.pid)), time.monotonic() + _START_S

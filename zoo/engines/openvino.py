@@ -104,7 +104,7 @@ class OpenVINO(GraphEngine):
                 values[name], results[name] = result.input_value(0), result
         for name, port in values.items():
             port.get_tensor().set_names({name})
-        for name in outputs:  # results have names of their own
+        for name in outputs:  # results have separate names
             results[name].output(0).get_tensor().set_names({name})
         return openvino.Model([results[name] for name in outputs], [parameters[name] for name in inputs], "model")
 

@@ -31,7 +31,7 @@ _CONNECTIONS = 1000
 class ImpatientProtocol(HttpToolsProtocol):
     """Uvicorn's protocol, with limits on the size of a request's header, the time in which it must arrive, and the number of connections.
 
-    The parser is that of httptools, which takes a third of the processor time of Uvicorn's other one, h11, but has no limits of its own.
+    The parser is that of httptools, which takes a third of the processor time of Uvicorn's other one, h11, but has no limits.
     """
 
     _header_timer: asyncio.TimerHandle | None = None
