@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -131,3 +131,8 @@ def picture(red: int = 200, green: int = 50, blue: int = 10, side: int = 16, kin
     file = io.BytesIO()
     Image.new("RGB", (side, side), (red, green, blue)).save(file, kind)
     return file.getvalue()
+
+
+def run(test: Coroutine[Any, Any, None]) -> None:
+    """Run a test's coroutine."""
+    asyncio.run(test)
