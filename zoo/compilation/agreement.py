@@ -15,7 +15,7 @@ from zoo.models.model import Model
 from zoo.task.contract import Task
 
 SAME = 0.995  # minimum fraction of equal predictions
-SAME_INT8 = 0.8  # of two graphs with the same 8-bit layers: activations may be rounded to neighbouring values
+SAME_INT8 = 0.9  # of two graphs with the same 8-bit layers: activations may be rounded to neighbouring values
 # maximum error of the first network's outputs, relative to the largest value; int8 is mainly judged by its score, so its limit is loose
 _ERRORS = {"fp32": 1e-3, "bf16": 0.2, "fp16": 0.02, "int8": 0.9}
 
