@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from zoo.models.joint import add_task, remove_task, split
     from zoo.models.model import Model
     from zoo.prediction.predict import predict
+    from zoo.publishing.pull import pull
+    from zoo.publishing.push import push
     from zoo.report.document import write_report
     from zoo.task.contract import list_tasks, open_data, recipe
     from zoo.task.metric import Scores
@@ -53,6 +55,8 @@ _MODULES = {
     "zoo.models.joint": ("add_task", "remove_task", "split"),
     "zoo.models.model": ("Model",),
     "zoo.prediction.predict": ("predict",),
+    "zoo.publishing.pull": ("pull",),
+    "zoo.publishing.push": ("push",),
     "zoo.report.document": ("write_report",),
     "zoo.task.contract": ("list_tasks", "open_data", "recipe"),
     "zoo.task.metric": ("Scores",),
@@ -83,6 +87,8 @@ __all__ = [
     "load",
     "open_data",
     "predict",
+    "pull",
+    "push",
     "read_image",
     "recipe",
     "remove_task",

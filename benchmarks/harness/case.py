@@ -70,10 +70,12 @@ def run_case(case: Case, folder: Path) -> Measurement:
     torch.manual_seed(settings.seed)  # for the random initialisation of new parameters
     if case.train is None:
         model = build(case.backbone, task=case.task, weights=case.weights, **case.options)
+        hub = model.hub
     else:
         data = _opened(case, case.train)
         classes = {name: each.classes for name, each in data.items()}
         fresh = build(case.backbone, task=case.task, classes=classes, weights=case.weights, **case.options)
+        hub = fresh.hub
         run = train(fresh, data=data if several else next(iter(data.values())), recipe=settings, out=folder / "run")
         model, train_seconds = run.model, run.seconds
     if (case.engine, case.precision) != ("eager", "auto"):
@@ -97,6 +99,7 @@ def run_case(case: Case, folder: Path) -> Measurement:
         throughput=throughput,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         peak_memory_mib=peak_memory_mib(),
+        hub=hub,
     )
 
 

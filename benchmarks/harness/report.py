@@ -53,6 +53,7 @@ class Measurement:
     throughput: Throughput  # rate of calls with several preprocessed images
     parameters: int  # number of parameters of the model, frozen ones included
     peak_memory_mib: float  # peak memory of the case's process in MiB, excluding loader processes
+    hub: Mapping[str, str] | None = None  # repository and commit of weights from the Hub; None for others
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures in the format of report.json, rounded to their meaningful precision."""
@@ -69,14 +70,20 @@ class Measurement:
             "throughput": throughput,
             "parameters": self.parameters,
             "peak_memory_mib": round(self.peak_memory_mib, 1),
+            **({} if self.hub is None else {"hub": dict(self.hub)}),
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Measurement:
         """Create a measurement from the output of `to_dict`."""
         latency = values["latency_ms"]
-        own = {key.name: values[key.name] for key in fields(cls) if key.name not in ("latency", "throughput")}
-        return cls(**own, latency=Timing(latency["median"], latency["p95"], latency["runs"]), throughput=Throughput(**values["throughput"]))
+        own = {key.name: values[key.name] for key in fields(cls) if key.name not in ("latency", "throughput", "hub")}
+        return cls(
+            **own,
+            latency=Timing(latency["median"], latency["p95"], latency["runs"]),
+            throughput=Throughput(**values["throughput"]),
+            hub=values.get("hub"),
+        )
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ WINGS = (
     ("task",),
     ("models",),
     ("evaluation", "prediction", "report"),
-    ("compilation", "curation"),
+    ("compilation", "curation", "publishing"),
     ("training",),
     ("serving",),
     ("cli",),

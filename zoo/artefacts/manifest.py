@@ -23,6 +23,7 @@ from zoo.errors import InputError
 _TYPE = "https://in-toto.io/Statement/v1"
 _PREDICATE = "https://model_signing/signature/v1.0"
 _GIT = (".git", ".gitattributes", ".github", ".gitignore")  # ignored by the upstream command; the zoo reads none of them
+_CARD = "README.md"
 SINGLE = "."  # name of the only entry if a file is signed, and not a folder
 Digest = tuple[str, str]  # algorithm, hexadecimal digits
 Identity = tuple[int, ...]
@@ -94,8 +95,12 @@ class Manifest:
         )
 
     def covers(self, name: str) -> bool:
-        """Return whether a file must be among those that are hashed: not the files of git, if the signature excludes them."""
-        return not any(name == each or name.startswith(f"{each}/") for each in _GIT if each in self.ignored)
+        """Return whether a file must be among those that are hashed.
+
+        A model card may be added after signing, because nothing is loaded from it. Neither are the files of git covered, if the signature
+        excludes them.
+        """
+        return name != _CARD and not any(name == each or name.startswith(f"{each}/") for each in _GIT if each in self.ignored)
 
 
 def _with_zone(when: datetime) -> datetime:
@@ -211,12 +216,18 @@ def _problem(path: Path, links: bool) -> str:
     """Return why a path isn't accepted as a file; "" if it is."""
     mode = path.lstat().st_mode
     if stat.S_ISLNK(mode):
-        if not links:
+        if not links and not _is_cached(path):
             return "it is a link"
         if not path.is_file():
             return "it is a link, but not to a file"
         return ""
     return "" if stat.S_ISREG(mode) else "it is neither a file nor a folder"
+
+
+def _is_cached(path: Path) -> bool:
+    """Return whether a link is one of huggingface-hub's cache, whose snapshots consist of links to files in a folder beside them."""
+    snapshots = path.parent.parent
+    return snapshots.name == "snapshots" and (path.parent / path.readlink()).parent.resolve() == snapshots.parent.resolve() / "blobs"
 
 
 def _unwritable(name: str) -> str:

@@ -90,7 +90,7 @@ def _resnet(backbone: TimmBackbone, images: Tensor, activate: Activate) -> Featu
     return backbone.from_stem(net.maxpool(activate(net.bn1, net.conv1(images))))
 
 
-def _preprocess_of(config: Mapping[str, Any]) -> Preprocess:
+def preprocess_of(config: Mapping[str, Any]) -> Preprocess:
     """Convert timm's `pretrained_cfg` to preprocessing settings."""
     return Preprocess(
         policy="squash" if config.get("crop_mode") == "squash" else "crop",
@@ -103,7 +103,7 @@ def _preprocess_of(config: Mapping[str, Any]) -> Preprocess:
 
 
 def _default_preprocess(name: str) -> Preprocess:
-    return _preprocess_of(timm.get_pretrained_cfg(name).to_dict())
+    return preprocess_of(timm.get_pretrained_cfg(name).to_dict())
 
 
 def _weights(name: str) -> tuple[str, ...]:
@@ -114,7 +114,7 @@ def _load_weights(name: str, tag: str) -> tuple[Mapping[str, Any], Preprocess]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = timm.create_model(f"{name}.{tag}", pretrained=True)
-    return model.state_dict(), _preprocess_of(model.pretrained_cfg)
+    return model.state_dict(), preprocess_of(model.pretrained_cfg)
 
 
 _SPDX = {each.lower(): each for each in ("Apache-2.0", "BSD-3-Clause", "MIT", "CC-BY-NC-4.0")}

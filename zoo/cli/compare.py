@@ -84,10 +84,11 @@ class Compared:
     @classmethod
     def of(cls, path: Path, main: CompareFlags) -> Compared:
         """Read the description of a saved model. The task of a prediction file is that of --task."""
+        from zoo.artefacts.hub.reference import is_reference
         from zoo.models.config import model_folder, read_description
 
-        if path.is_dir():
-            config = read_description(model_folder(path))[0]
+        if path.is_dir() or is_reference(path):
+            config = read_description(model_folder(path, weights=False))[0]
             return cls(path, {name: (head.task, head.options) for name, head in config.heads.items()})
         if main.task is None:
             raise InputError(f"{path} is a prediction file; pass its task with --task")
@@ -115,7 +116,7 @@ def _compare(name: str, a: Sequence[Compared], b: Sequence[Compared], text: str,
             f"the two sides have different variants of the task {task.name}; only the same variant can be compared. "
             "Prediction files of multi-label models need --multi-label"
         )
-    pictures = any(each.path.is_dir() for each in (*a, *b))  # prediction files are scored without the images
+    pictures = any(not each.path.is_file() for each in (*a, *b))  # prediction files are scored without the images
     data = task.open(text, flags.run.on_error, progress.say, pictures)
     return compare(*([_scores(each, name, kinds[0], data, flags, progress) for each in side] for side in (a, b)))
 
@@ -123,10 +124,14 @@ def _compare(name: str, a: Sequence[Compared], b: Sequence[Compared], text: str,
 def _named(side: str) -> list[Path]:
     paths = [Path(part.strip()).expanduser() for part in side.split(",") if part.strip()]
     if not paths:
-        raise InputError(f"a side of the comparison is {side!r}; expected the folder of a run or model, or a prediction file")
+        raise InputError(
+            f"a side of the comparison is {side!r}; expected the folder of a run or model, hf:OWNER/NAME, or a prediction file"
+        )
+    from zoo.artefacts.hub.reference import is_reference
+
     for path in paths:
-        if not path.exists():
-            raise InputError(f"{path} does not exist; expected the folder of a run or model, or a prediction file")
+        if not path.exists() and not is_reference(path):
+            raise InputError(f"{path} does not exist; expected the folder of a run or model, hf:OWNER/NAME, or a prediction file")
     return paths
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from zoo.task.flags import TaskFlags
 
 
+_DATA_FLAGS = ("--data", "--val", "--calibration")
+
+
 def print_json(content: Any) -> None:
     """Print the result of a command as JSON, for `--json`."""
     print(json.dumps(content, allow_nan=False))
@@ -46,13 +49,19 @@ def task_flags(words: list[str]) -> TaskFlags:
             "zoo.save writes, or the name of a single task"
         )
     if name is None and value_of("--backbone", words) is None:
-        for word in words:
-            if any((Path(word) / part).is_file() for part in ("model.json", "model/model.json")):
-                from zoo.models.config import model_folder, read_description
+        for before, word in zip(["", *words], words, strict=False):
+            if before not in _DATA_FLAGS and is_saved(word):  # hf:… is a dataset as well
+                from zoo.models.config import saved_config
 
-                heads = read_description(model_folder(word))[0].heads.values()
-                return joined([flags_of(task) for task in dict.fromkeys(head.task for head in heads)])
+                config = saved_config(word)
+                heads = () if config is None else config.heads.values()  # other weights in a repository are those of a classifier
+                return joined([flags_of(task) for task in dict.fromkeys(head.task for head in heads) or ["classification"]])
     return flags_of(name or "classification")
+
+
+def is_saved(word: str) -> bool:
+    """Return whether an argument is the folder of a saved model, or a repository of the Hub."""
+    return word.startswith("hf:") or any((Path(word) / part).is_file() for part in ("model.json", "model/model.json"))
 
 
 def value_of(flag: str, words: list[str]) -> str | None:
@@ -124,7 +133,7 @@ def saved_or_built(saved: Path | None, flags: Any, progress: Progress) -> Model:
     if saved is not None:
         return load(saved, licence_policy=asked.licence_policy, **given(flags.options))
     if asked.backbone is None:
-        raise InputError("no model: pass the folder of a run or model, or --backbone (with --weights)")
+        raise InputError("no model: pass the folder of a run or model, hf:OWNER/NAME, or --backbone (with --weights)")
     return build(
         asked.backbone, asked.task, classes=asked.class_names, weights=asked.weights, licence_policy=asked.licence_policy,
         say=progress.say, **given(flags.options),

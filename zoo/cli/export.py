@@ -51,7 +51,8 @@ def run(flags: Any) -> int:
         model = saved_or_built(flags.main.model, flags, progress)
         from zoo.compilation.compile import export  # slow to import, not needed for --help
 
-        out = flags.main.out or Path(f"{Path(flags.main.model or flags.build.backbone).name}-{flags.main.format}")
+        name = Path(flags.main.model or flags.build.backbone).name.partition("@")[0]
+        out = flags.main.out or Path(f"{name}-{flags.main.format}")
         data = calibration_data(flags.main.calibration, [*model.config.heads])
         made = export(
             model, out, flags.main.format, precision=flags.main.precision, data=data,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 
 import tyro
 
-from zoo.cli.context import class_list, progress_of, value_of
+from zoo.cli.context import class_list, is_saved, progress_of, value_of
 from zoo.cli.flags import RunFlags, combine
 from zoo.cli.heads import head_settings, named_values
 from zoo.cli.parsing import parsed_lists
@@ -116,11 +116,12 @@ def _saved_heads(words: Sequence[str]) -> dict[str, str]:
     weights = value_of("--weights", [*words])
     if value_of("--backbone", [*words]) is not None or weights is None:
         return {}
-    if not any((Path(weights) / part).is_file() for part in ("model.json", "model/model.json")):
+    if not is_saved(weights):
         return {}
-    from zoo.models.config import model_folder, read_description
+    from zoo.models.config import saved_config
 
-    return {name: head.task for name, head in read_description(model_folder(weights))[0].heads.items()}
+    config = saved_config(weights)
+    return {} if config is None else {name: head.task for name, head in config.heads.items()}
 
 
 def flags_of_heads(tasks: Mapping[str, str], words: Sequence[str]) -> type[Any]:

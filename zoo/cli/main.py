@@ -1,4 +1,4 @@
-"""The command line: `zoo train | eval | compare | predict | export | tune | sign | verify | runs | bench`, and `zoo data | list | info`."""
+"""The command line: `zoo train | eval | compare | predict | export | tune | bench`, `zoo sign | verify | push | pull`, and others."""
 
 from __future__ import annotations
 
@@ -59,6 +59,18 @@ COMMANDS: dict[str, Command] = {
         "verify a signature and every signed file: zoo verify runs/mine --key key.pub",
         "zoo.cli.artefacts.verify:run",
         "zoo.cli.artefacts.verify:VerifyFlags",
+    ),
+    "push": Command(
+        "publish a model on the Hugging Face Hub: zoo push runs/mine hf:me/mine --licence apache-2.0",
+        "zoo.cli.artefacts.push:run",
+        "zoo.cli.artefacts.push:PushFlags",
+        loads=True,
+    ),
+    "pull": Command(
+        "fetch a model from the Hub, for use without a network: zoo pull hf:me/mine",
+        "zoo.cli.artefacts.pull:run",
+        "zoo.cli.artefacts.pull:PullFlags",
+        loads=True,
     ),
     "runs": Command("list and compare training runs: zoo runs --sort top1", "zoo.cli.runs:run", "zoo.cli.runs:RunsFlags"),
     "bench": Command("run a benchmark of accuracy, speed and memory: zoo bench quick", "zoo.cli.bench:run", "zoo.cli.bench:BenchFlags"),

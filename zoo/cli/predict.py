@@ -82,7 +82,7 @@ def run(flags: Any) -> int:
         # up to one batch of predictions may be queued for writing; with fewer, the network would wait for the disk
         device = pick_device(flags.run.device, model.compiled)
         waiting = min(pick_batch_size(flags.main.batch_size, way.preprocess, device) for way in model.passes())
-        answers = write_predictions(predictions, flags.main.out, show, keep=flags.run.json, waiting=waiting)
+        answers = write_predictions(predictions, flags.main.out, show, keep=flags.run.json, waiting=waiting, hub=model.hub)
     for fault in skipped:
         print(f"skipped: {fault}", file=sys.stderr)
     if flags.run.json:

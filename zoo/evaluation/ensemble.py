@@ -99,6 +99,10 @@ class ModelGroup:
         """Return the fingerprint of each model by model name."""
         return self.by_name([model_fingerprint(model) for model in self.models])
 
+    def hub(self) -> dict[str, dict[str, str]]:
+        """Return the repository and the commit of each model that was loaded from the Hub, by model name."""
+        return {name: commit for name, commit in self.by_name([model.hub for model in self.models]).items() if commit is not None}
+
     def engines(self) -> dict[str, Any]:
         """Return details of the engines for the evaluation result; empty if no model is compiled."""
         engines = [model.engine_details() for model in self.models]

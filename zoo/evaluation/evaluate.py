@@ -143,6 +143,7 @@ def evaluate(
         precision=group.reported_precision(reading.precision),
         seconds=seconds,
         fingerprints={**({} if pooled is None else {"data": pooled.fingerprint}), **group.fingerprints()},
+        hub=group.hub(),
     )
 
 
@@ -256,6 +257,7 @@ def summarise(
     precision: str,
     seconds: float,
     fingerprints: Mapping[str, str],
+    hub: Mapping[str, Mapping[str, str]] = {},
 ) -> Scores:
     """Create the evaluation result of the dataset `opened` (before relabelling), of which the samples `keys` were scored.
 
@@ -273,6 +275,7 @@ def summarise(
         precision=precision,
         seconds=seconds,
         fingerprints=dict(fingerprints) if "data" in fingerprints else {"data": data_fingerprint(opened), **fingerprints},
+        hub=hub,
         versions=versions(),
         sample_keys=tuple(sorted(keys)),
     )

@@ -12,22 +12,24 @@ from pathlib import Path
 from typing import Any
 
 from zoo.artefacts import trust as trusting
+from zoo.artefacts.hub.reference import PREFIX, is_reference
+from zoo.artefacts.hub.snapshot import CARD, TIMM_CONFIG, TIMM_WEIGHTS, WEIGHTS, Snapshot, complete, fetch
 from zoo.artefacts.signing import SIGNATURE
 from zoo.errors import InputError, WeightsError
-from zoo.models.builder import components, refuse_other_options
+from zoo.models.builder import build, components, refuse_other_options
 from zoo.models.config import CONTRACT_VERSION, ModelConfig, model_folder, read_description
 from zoo.models.exported import load_compiled
 from zoo.models.heads import by_head, sharing
 from zoo.models.model import Model
-from zoo.models.weights.files import read_state
 from zoo.models.weights.licences import LicencePolicy, check_licences, report_licences
+from zoo.models.weights.repositories import own_licence, timm_backbone
+from zoo.models.weights.saved import saved_state, weights_file
 from zoo.models.whole import SCRIPT
 from zoo.system.files import check_replaceable, draft_folder, refuse_others, write_text
 from zoo.task.contract import Task
 
 _LOG = logging.getLogger("zoo")
 _MARKER = "model.json"
-_WEIGHTS = "weights.safetensors"
 SBOM = "sbom.cdx.json"  # inventory of an exported model
 
 
@@ -36,7 +38,7 @@ def check_place(folder: Path, compiled: bool) -> None:
     check_replaceable(folder, _MARKER)
     if not folder.is_dir():
         return
-    if compiled and (folder / _WEIGHTS).is_file():
+    if compiled and weights_file(folder).is_file():
         raise InputError(
             f"{folder} contains a trainable model; refusing to overwrite it with an exported model; choose another folder (--out)"
         )
@@ -46,7 +48,7 @@ def check_place(folder: Path, compiled: bool) -> None:
         networks = {Path(each["file"]).stem for each in content.get("compiled", {}).get("networks", [])}
         labels |= {f"labels-{name}.txt" for name in content.get("heads", {})}
     graphs = {path.name for path in folder.iterdir() if path.is_file() and path.stem in networks}
-    refuse_others(folder, {_MARKER, _WEIGHTS, SCRIPT, SIGNATURE, SBOM, *labels, *graphs})
+    refuse_others(folder, {_MARKER, WEIGHTS, TIMM_CONFIG, TIMM_WEIGHTS, CARD, SCRIPT, SIGNATURE, SBOM, *labels, *graphs})
 
 
 def save(model: Model, folder: str | Path) -> Path:
@@ -131,7 +133,8 @@ def load(
     """Load a saved model, optionally with different options than those it was saved with.
 
     Args:
-        folder: a folder written by `zoo.save`, or the folder of a finished run, which contains a saved model in `model/`.
+        folder: a folder written by `zoo.save`, or the folder of a finished run, which contains a saved model in `model/`; or a repository
+            of the Hub, hf:OWNER/NAME or hf:OWNER/NAME@REVISION, with a model that `zoo.push` wrote, or a classifier of timm.
         trust: "enforce" to refuse a model that isn't signed with a trusted key (`zoo.sign`), before anything in it is parsed; "warn" to log
             a warning; "off" to load any model. None for the value in the user's configuration file, or else "off".
         trusted_keys: folder with the trusted public keys, in PEM files; None for that in the user's configuration file.
@@ -150,13 +153,38 @@ def load(
         UnknownNameError: the task doesn't have one of the options.
         WeightsError: the weights don't match model.json or the options.
     """
-    folder = model_folder(folder)
-    admitted = trusting.admit(folder, (_MARKER,), policy=trusting.policy(trust, trusted_keys, not_before))
+    options = {name: value for name, value in options.items() if value is not None}
+    with trusting.using(trusting.policy(trust, trusted_keys, not_before)):
+        if is_reference(folder):
+            return _load_repository(folder, licence_policy, options)
+        return _load_folder(model_folder(folder), licence_policy, options)
+
+
+def _load_repository(place: str | Path, licence_policy: LicencePolicy | None, options: Mapping[str, Any]) -> Model:
+    """Load a model from a repository of the Hub, whose licence is checked before its weights are fetched."""
+    snapshot = fetch(place, weights=False)
+    check_licences([own_licence(snapshot)], licence_policy)
+    if not snapshot.is_model:
+        return build(timm_backbone(snapshot), weights=place, licence_policy=licence_policy, **options)
+    complete(snapshot)
+    return _load_folder(snapshot.folder, licence_policy, options, snapshot)
+
+
+def _from_repository(config: ModelConfig, snapshot: Snapshot) -> ModelConfig:
+    """Return the configuration of a model with the licence of its repository, in place of that of an earlier commit."""
+    earlier = f"{PREFIX}{snapshot.reference.repository}@"
+    return replace(config, licences=(own_licence(snapshot), *(each for each in config.licences if not each.weights.startswith(earlier))))
+
+
+def _load_folder(folder: Path, licence_policy: LicencePolicy | None, options: Mapping[str, Any], snapshot: Snapshot | None = None) -> Model:
+    """Load a model from its folder, which is the commit `snapshot` of a repository unless that is None."""
+    admitted = trusting.admit(folder, (_MARKER,))
     config, metadata, compiled = read_description(folder, admitted)
+    if snapshot is not None:
+        config, metadata["hub"] = _from_repository(config, snapshot), snapshot.to_dict()
     check_licences(config.licences, licence_policy)
     report_licences(config.licences, _LOG.warning)
     _check_metadata(config, metadata, folder / _MARKER)
-    options = {name: value for name, value in options.items() if value is not None}
     if compiled is not None:
         if options:
             raise InputError(
@@ -166,12 +194,12 @@ def load(
     if options:
         config, metadata = _with_options(config, metadata, options, folder)
     model = Model(*components(config))
-    state = read_state(folder / _WEIGHTS)
+    state = saved_state(folder, config)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
         cause = f"does not match the options {', '.join(options)}" if options else "does not match model.json"
-        raise WeightsError(f"{folder}: weights.safetensors {cause}: {error}") from error
-    admitted.check(_WEIGHTS)
+        raise WeightsError(f"{folder}: {weights_file(folder).name} {cause}: {error}") from error
+    admitted.check(weights_file(folder).name)
     model.metadata = metadata
     return model.eval()

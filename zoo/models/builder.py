@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from zoo.artefacts import trust as trusting
+from zoo.artefacts.hub.reference import is_reference
+from zoo.artefacts.hub.snapshot import complete, fetch
 from zoo.backbones import BACKBONES, Backbone, BackboneDefinition, Level
 from zoo.data.classes import unnamed
 from zoo.data.names import nfc
@@ -110,8 +112,8 @@ def build(
         classes: class names by index from 0, without background. If neither `classes` nor `num_classes` is set, the classes of the weights
             are used. For several heads, a mapping from head name to class names.
         num_classes: number of classes, if their names are irrelevant. For several heads, a mapping from head name to number.
-        weights: None for random parameters, "default", a timm tag, the name of torchvision or facenet-pytorch weights, or the path of a
-            file or folder.
+        weights: None for random parameters, "default", a timm tag, the name of torchvision or facenet-pytorch weights, the path of a
+            file or folder, or a repository of the Hub, hf:OWNER/NAME or hf:OWNER/NAME@REVISION.
         freeze: layers to freeze: "none", "trunk", "stages=N", "norm", or two of these values joined by a comma; see `zoo.freeze`.
         adapters: whether to freeze the backbone and fit it to each head, or to some of several heads, with residual adapters (Rebuffi et
             al. 2017, arXiv 1705.08045): 1×1 convolutions after those of the backbone. A head with adapters needs a separate pass.
@@ -158,8 +160,13 @@ def build(
     if len(sources) > 1:
         raise InputError("weights, checkpoint_path and pretrained all select the weights; pass only one of them")
     with trusting.using(trusting.policy(trust, trusted_keys)):
+        snapshot = fetch(sources[0], weights=False) if sources and is_reference(sources[0]) else None
+        if snapshot is not None:
+            sources = [str(snapshot)]  # with the commit in place of a branch, which may change at any time
         licences = find_licences(sources[0], backbone, tasks) if sources else ()
         check_licences(licences, licence_policy)
+        if snapshot is not None:
+            complete(snapshot)
         named = find_heads(sources[0], backbone, tasks) if sources else {}
         loaded = next(iter(named.values()), None) or (_find(sources[0], backbone, tasks) if sources else None)
     heads, metadata = {}, {}
@@ -182,6 +189,8 @@ def build(
     if loaded is not None:
         fit_weights(model, loaded, say, named)
         report_licences(config.licences, say or _LOG.warning)
+        if loaded.hub is not None:
+            model.metadata["hub"] = dict(loaded.hub)
     for name in tasks:
         model.head_metadata(name).update(metadata[name])
     return model.eval()

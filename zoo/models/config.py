@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from zoo.artefacts.hub.reference import is_reference
+from zoo.artefacts.hub.snapshot import fetch
 from zoo.artefacts.trust import Admitted, admit
 from zoo.backbones import Licence
 from zoo.data.names import nfc
@@ -170,8 +172,17 @@ def read_description(folder: Path, admitted: Admitted | None = None) -> tuple[Mo
         raise InputError(f"{path} is not a valid model description ({type(error).__name__}: {error})") from error
 
 
-def model_folder(folder: str | Path) -> Path:
-    """Return the folder of a saved model: the folder itself, or the subfolder `model` of a run's folder."""
+def model_folder(folder: str | Path, *, weights: bool = True) -> Path:
+    """Return the folder of a saved model: the folder itself, or the subfolder `model` of a run's folder.
+
+    For a repository of the Hub, it is the folder of the commit in the local cache, into which missing files are fetched: all of them, or
+    only small ones, such as model.json, if `weights` is false.
+    """
+    if is_reference(folder):
+        snapshot = fetch(folder, weights=weights)
+        if not snapshot.is_model:
+            raise InputError(f"{snapshot} contains weights of another program, and no model of the zoo (model.json)")
+        return snapshot.folder
     folder = Path(folder).expanduser()
     if folder.is_file():
         raise InputError(
@@ -185,6 +196,16 @@ def model_folder(folder: str | Path) -> Path:
     raise InputError(f"{folder} contains no saved model (no model.json there or in its subfolder model/).{hint}")
 
 
+def saved_config(place: str | Path) -> ModelConfig | None:
+    """Return the configuration of the saved model that a text names, which may also be something else, such as an image; None if it is."""
+    if is_reference(place):
+        snapshot = fetch(place, weights=False)
+        return read_description(snapshot.folder)[0] if snapshot.is_model else None
+    if not any((Path(place) / part).is_file() for part in (DESCRIPTION, f"model/{DESCRIPTION}")):
+        return None
+    return read_description(model_folder(place))[0]
+
+
 def store_metadata(folder: str | Path, metadata: Mapping[str, Any]) -> None:
     """Replace the metadata in the model.json of a saved or exported model atomically. No other file is changed.
 
@@ -192,6 +213,8 @@ def store_metadata(folder: str | Path, metadata: Mapping[str, Any]) -> None:
         folder: folder of the model, or of a finished run.
         metadata: the new metadata.
     """
+    if is_reference(folder):
+        raise InputError(f"{folder}: a repository of the Hub can't be changed; run zoo pull {folder} --out FOLDER, and pass the folder")
     path = model_folder(folder) / "model.json"
     content = {**json.loads(path.read_text(encoding="utf-8")), "metadata": metadata}
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")

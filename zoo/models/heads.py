@@ -16,7 +16,7 @@ from zoo.models.passes import differences
 from zoo.task.contract import Task, get_task
 
 _NAME = re.compile(r"\w[\w-]*")
-_ENTRIES = ("key", "drawn")  # entries of a prediction beside those of its heads
+_ENTRIES = ("key", "drawn", "hub")  # entries of a prediction beside those of its heads
 
 
 def named_tasks(task: str | Sequence[str] | Mapping[str, str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from zoo.artefacts.hub.reference import is_reference
 from zoo.backbones import BACKBONES
 from zoo.errors import InputError, UnknownNameError
 from zoo.models.archive import load
@@ -24,8 +25,8 @@ def info(name: str | Path) -> dict[str, Any]:
     """Describe a backbone, a task, weights or a saved model.
 
     Args:
-        name: name of a backbone, name of a task, name of weights (BACKBONE.NAME, or NAME if it is that of one backbone only), or folder of
-            a saved model or of a finished run.
+        name: name of a backbone, name of a task, name of weights (BACKBONE.NAME, or NAME if it is that of one backbone only), folder of
+            a saved model or of a finished run, or a repository of the Hub (hf:OWNER/NAME).
 
     Returns:
         The description, as JSON-serialisable values.
@@ -38,8 +39,8 @@ def info(name: str | Path) -> dict[str, Any]:
         return _task(text)
     if text in BACKBONES:
         return _backbone(text)
-    if Path(text).exists():
-        return _saved(Path(text))
+    if is_reference(text) or Path(text).exists():
+        return _saved(text)
     if (weights := described_weights(text)) is not None:
         return weights
     raise UnknownNameError("backbone, task or saved model", text, [*BACKBONES, *TASKS], 'See the backbones with: zoo list "*"')
@@ -91,14 +92,15 @@ def _task(name: str) -> dict[str, Any]:
     }
 
 
-def _saved(path: Path) -> dict[str, Any]:
-    try:
-        folder = model_folder(path)
-    except InputError as error:
-        raise InputError(f"{error} It is not the name of a backbone or task either") from error
-    model = load(folder, licence_policy="any")  # the description shows the licences
+def _saved(place: str) -> dict[str, Any]:
+    if not is_reference(place):
+        try:
+            place = str(model_folder(place))
+        except InputError as error:
+            raise InputError(f"{error} It is not the name of a backbone or task either") from error
+    model = load(place, licence_policy="any")  # the description shows the licences
     return {
-        "model": str(folder),
+        "model": place,
         **model.config.to_dict(),
         "passes": described(model.config.passes),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),

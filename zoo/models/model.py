@@ -57,6 +57,7 @@ class Model(nn.Module):
         self.heads = nn.ModuleDict(heads)
         self.adapters = nn.ModuleDict(adapters)
         self.metadata: dict[str, Any] = dict(metadata)
+        self._whole_metadata: Mapping[str, Any] | None = None  # of the model that this one is a view of
         self._mean: Tensor
         self._std: Tensor
         normalisation = next(iter(config.heads.values())).preprocess  # the same for all heads, because it is part of the backbone
@@ -82,6 +83,12 @@ class Model(nn.Module):
         """The name of the task; for several heads, a dict from head name to the name of its task."""
         names = {name: head.task for name, head in self.config.heads.items()}
         return names if self.is_joint else self.config.task
+
+    @property
+    def hub(self) -> dict[str, str] | None:
+        """The repository and the commit of the Hub that the model was loaded from; None for any other model."""
+        found: dict[str, str] | None = (self.metadata if self._whole_metadata is None else self._whole_metadata).get("hub")
+        return found
 
     @property
     def is_joint(self) -> bool:
@@ -177,6 +184,7 @@ class Model(nn.Module):
         task = self.config.heads[name].task
         adapters = {task: self._adapters(name)} if name in self.adapters else {}
         other = Model(self.backbone, {task: self._head(name)}, adapters, self.config.alone(name), self.head_metadata(name))
+        other._whole_metadata = self.metadata
         return other.to(self.device).train(self.training)
 
     def check(self, batch: ImageBatch, tasks: Sequence[str] | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ def write_predictions(
     show: Callable[[Answer], None] | None = None,
     keep: bool = False,
     waiting: int = 4,
+    hub: Mapping[str, str] | None = None,
 ) -> list[Answer]:
     """Write predictions to files. Images are drawn and files written in a background thread. A generator is always closed at the end.
 
@@ -34,11 +35,13 @@ def write_predictions(
         show: callback that receives each prediction as a JSON-serialisable dict.
         keep: whether to return these dicts; otherwise the returned list is empty.
         waiting: maximum number of predictions, each with its image, in the write queue. It limits memory use.
+        hub: repository and commit of the model, which are added to each prediction; None for a model that isn't from the Hub.
 
     Raises:
         InputError: `out` contains files other than earlier predictions.
     """
     kept: list[Answer] = []
+    origin = {} if hub is None else {"hub": dict(hub)}
 
     def take(answer: Answer) -> None:
         if show is not None:
@@ -51,7 +54,7 @@ def write_predictions(
             stack.enter_context(closing(predictions))
         if out is None:
             for prediction in predictions:
-                take(prediction.to_dict())
+                take(prediction.to_dict() | origin)
             return kept
         _refuse_others(out)
         draft = stack.enter_context(draft_folder(out, LINES))
@@ -59,7 +62,7 @@ def write_predictions(
         writing = stack.enter_context(Window[None](1))
         names: set[str] = set()
         for prediction in predictions:
-            answer = prediction.to_dict()
+            answer = prediction.to_dict() | origin
             answer["drawn"] = _free_name(prediction.key, names)
             writing.put(partial(_write, prediction, draft / answer["drawn"], json.dumps(answer) + "\n", lines))
             while len(writing) > waiting:

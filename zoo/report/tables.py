@@ -90,6 +90,7 @@ def provenance(scores: Scores, weights: str) -> str:
     rows = [("data", text(scores.data))]
     rows += [("weights", text(weights))] if weights else []
     rows += [(f"fingerprint, {text(name)}", f"<code>{text(value)}</code>") for name, value in scores.fingerprints.items()]
+    rows += [(f"commit, {text(name)}", text(f"{own['repository']} {own['commit']}")) for name, own in scores.hub.items()]
     rows += [("preprocessing", text(_words(scores.preprocess)))] if scores.preprocess else []
     rows += [("precision", text(scores.precision))] if scores.precision else []
     rows += [("seconds", f"{scores.seconds:.1f}"), ("versions", text(_words(scores.versions)))]

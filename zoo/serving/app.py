@@ -82,7 +82,7 @@ def _add_predictions(app: FastAPI, answering: Answering) -> None:
     @app.post("/v1/models/{name}/predict", summary="Predict on pictures", openapi_extra={**BODY, **described}, responses=PREDICTIONS)
     async def predict(name: str, request: Request) -> Response:
         """Return the predictions for one or several pictures: the JSON object of `zoo predict --json`."""
-        model, _ = await answering.admit(request, name)
+        model, about = await answering.admit(request, name)
         query = request.query_params
         drawn = query.get("draw")
         if drawn not in (None, "png"):
@@ -99,7 +99,9 @@ def _add_predictions(app: FastAPI, answering: Answering) -> None:
         answer = await answering.ask(request, model, uploads, form="json", **job)
         # the predictions are already encoded
         skipped = b', "skipped": ' + json.dumps(answer.header["skipped"]).encode() if job["skip_bad"] else b""
-        return Response(b'{"predictions": [' + b", ".join(answer.parts) + b"]" + skipped + b"}", media_type="application/json")
+        origin = b', "hub": ' + json.dumps(about["hub"]).encode() if "hub" in about else b""
+        body = b'{"predictions": [' + b", ".join(answer.parts) + b"]" + skipped + origin + b"}"
+        return Response(body, media_type="application/json")
 
 
 def _services_of(answering: Answering, model: str) -> dict[str, list[str]]:

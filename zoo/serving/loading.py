@@ -8,6 +8,8 @@ from typing import Any, cast
 
 import numpy as np
 
+from zoo.artefacts.hub.reference import is_reference
+from zoo.artefacts.hub.snapshot import fetch
 from zoo.artefacts.trust import policy, throughout
 from zoo.compilation.compile import compile
 from zoo.errors import ImageError, InputError
@@ -16,6 +18,7 @@ from zoo.models.model import Model
 from zoo.prediction.session import Session
 from zoo.serving.services import Service, service_class
 from zoo.serving.tensors import described_outputs
+from zoo.system.files import write_text
 from zoo.system.precision import Precision
 from zoo.task.operating import THRESHOLDS
 
@@ -64,7 +67,7 @@ def _model(served: dict[str, Any], spec: dict[str, Any]) -> tuple[Model, Precisi
 
     The first worker saves a compiled model, so that a worker that replaces another is ready within seconds.
     """
-    folder, engine, precision = served["folder"], spec["engine"]["engine"], spec["engine"]["precision"]
+    folder, engine, precision = _place(served, spec), spec["engine"]["engine"], spec["engine"]["precision"]
     if engine == "eager" and precision != "int8":
         return load(folder), cast(Precision, precision)
     kept = Path(spec["prepared"]) / served["name"]
@@ -77,6 +80,16 @@ def _model(served: dict[str, Any], spec: dict[str, Any]) -> tuple[Model, Precisi
     if made.making.engine != "inductor":  # which compiles just in time and can't be saved
         save(made, kept)
     return made, "auto"
+
+
+def _place(served: dict[str, Any], spec: dict[str, Any]) -> str:
+    """Return the folder of a model, or its repository of the Hub at the commit that the first worker fetched, so that all have the same."""
+    if not is_reference(served["folder"]):
+        return str(served["folder"])
+    note = Path(spec["prepared"]) / f"{served['name']}.commit"
+    if not note.is_file():
+        write_text(note, str(fetch(served["folder"])))
+    return note.read_text(encoding="utf-8")
 
 
 def _check(session: Session, folder: str) -> None:
@@ -114,6 +127,7 @@ def described(loaded: Loaded) -> dict[str, Any]:
             "heads": {head: _head(model, head) for head in model.config.heads},
             "outputs": described_outputs(model),
             "notes": _notes(model),
+            **({} if model.hub is None else {"hub": model.hub}),
         }
     return found
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from zoo.artefacts.hub.reference import Reference, is_reference
 from zoo.artefacts.trust import current
 from zoo.errors import InputError, check_positive
 from zoo.images.headers import MAX_PIXELS
@@ -25,7 +26,7 @@ class ServedModel:
 
     Attributes:
         name: name in URLs.
-        folder: folder of a run or model.
+        folder: folder of a run or model, or a repository of the Hub.
         calibration: images for calibrating int8 and for comparing the compiled model, as `zoo.compile` takes them; None for built-in ones.
     """
 
@@ -146,7 +147,7 @@ def parse_models(words: Sequence[str]) -> tuple[ServedModel, ...]:
     for word in words:
         name, path = _named(word)
         if name is None:
-            name = _folder_name(Path(path))
+            name = Reference.parse(path).name if is_reference(path) else _folder_name(Path(path))
             if len(words) == 1 and not _NAME.fullmatch(name):
                 name = DEFAULT
         if not _NAME.fullmatch(name):
@@ -155,7 +156,9 @@ def parse_models(words: Sequence[str]) -> tuple[ServedModel, ...]:
             raise InputError(f"two models have the name {name!r}: {found[name].folder} and {path}; pass NAME=MODEL with different names")
         found[name] = ServedModel(name, path)
     if not found:
-        raise InputError("no model given; usage: zoo serve MODEL [NAME=MODEL …], where MODEL is the folder of a run or model")
+        raise InputError(
+            "no model given; usage: zoo serve MODEL [NAME=MODEL …], where MODEL is the folder of a run or model, or hf:OWNER/NAME"
+        )
     return tuple(found.values())
 
 

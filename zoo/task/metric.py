@@ -133,6 +133,7 @@ class Scores(Mapping[str, "float | None"]):
         precision: precision of matrix multiplications.
         seconds: wall-clock time of the evaluation loop.
         fingerprints: fingerprints of the dataset and of the model or prediction file, by name.
+        hub: repository and commit of each model that was loaded from the Hub, by model name.
         versions: versions of the packages used, by package name.
         sample_keys: keys of the scored samples, sorted.
         replicates: bootstrap replicates [R] by score name. Draws depend only on the samples, so the replicates of two models on
@@ -154,6 +155,7 @@ class Scores(Mapping[str, "float | None"]):
     precision: str = "fp32"
     seconds: float = 0.0
     fingerprints: Mapping[str, str] = field(default_factory=dict)
+    hub: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     sample_keys: tuple[str, ...] = ()
     replicates: Mapping[str, NDArray[np.float64]] = field(default_factory=dict, repr=False)
@@ -188,5 +190,6 @@ class Scores(Mapping[str, "float | None"]):
             "precision": self.precision,
             "seconds": round(self.seconds, 3),
             "fingerprints": dict(self.fingerprints),
+            **({"hub": {name: dict(commit) for name, commit in self.hub.items()}} if self.hub else {}),
             "versions": dict(self.versions),
         }

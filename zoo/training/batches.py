@@ -120,7 +120,8 @@ class RunData:
         for name, head in zip(self.names, self.heads, strict=True):
             if scores is not None and head.name in scores:
                 self.model.head_metadata(name).update(head.task.building.trained_metadata(scores[head.name]))
-        self.model.metadata["training"] = dict(summary)
+        start = self.model.metadata.pop("hub", None)  # the parameters are no longer those of the commit
+        self.model.metadata["training"] = {**summary, **({} if start is None else {"hub": start})}
 
     # -- batches ----------------------------------------------------------------------------------------------------------
 

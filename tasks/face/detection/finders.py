@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
+from zoo.artefacts.hub.reference import is_reference
 from zoo.errors import InputError, UnknownNameError
 from zoo.images.decoding import Image
 from zoo.models.archive import load
@@ -75,8 +76,8 @@ def _named(text: str) -> Finder:
         return MTCNN(
             **_settings(text, place, settings, {"min_size": float, "threshold": float, "factor": float, "enlarge": int, "border": int})
         )
-    if not Path(place).expanduser().exists():
-        raise InputError(f"detector is {text!r}; expected mtcnn, or the folder of a detection model with a {FACE!r} class")
+    if not is_reference(place) and not Path(place).expanduser().exists():
+        raise InputError(f"detector is {text!r}; expected mtcnn, or the folder or hf:OWNER/NAME of a detection model with a {FACE!r} class")
     return ModelFinder(load(place), **_settings(text, "a detection model", settings, {"threshold": float}))
 
 

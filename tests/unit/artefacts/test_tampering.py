@@ -146,7 +146,7 @@ def test_models_that_were_tampered_with_are_refused_unparsed(tmp_path: Path, mon
     def parsed(*_: object, **__: object) -> None:
         raise AssertionError("parsed")
 
-    for reader in ("read_description", "read_state", "load_compiled", "components"):
+    for reader in ("read_description", "saved_state", "load_compiled", "components"):
         monkeypatch.setattr(f"zoo.models.archive.{reader}", parsed)
     with pytest.raises(AssertionError, match="parsed"):  # the readers would be called
         signed.load()

@@ -154,7 +154,7 @@ def attack_evaluate(
         name: summarise(
             result, manifest, list(clean), skipped,
             preprocess=model.preprocess.to_dict(), precision="fp32", seconds=time.perf_counter() - start,
-            fingerprints={"model": model_fingerprint(model)},
+            fingerprints={"model": model_fingerprint(model)}, hub={} if model.hub is None else {"model": model.hub},
         ).to_dict()
         for name, result in protocol.score(robust, replicates).items()
     }  # fmt: skip

@@ -91,6 +91,7 @@ def evaluate_corruptions(
         "precision": clean.precision,
         "seconds": round(time.perf_counter() - start, 3),
         "fingerprints": dict(clean.fingerprints),
+        **({"hub": clean.to_dict()["hub"]} if clean.hub else {}),
         "versions": dict(clean.versions),
         "note": NOTE,
     }

@@ -8,12 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
+from zoo.artefacts.hub.reference import is_reference
+from zoo.artefacts.hub.snapshot import fetch
 from zoo.backbones import UNKNOWN, Licence
 from zoo.errors import InputError, UnknownNameError, WeightsError
 from zoo.models.config import model_folder, read_description
 from zoo.models.weights.files import is_path
 from zoo.models.weights.layouts import Weights
 from zoo.models.weights.names import named_licence
+from zoo.models.weights.repositories import own_licence
 
 LicencePolicy = Literal["any", "permissive"]
 VARIABLE = "ZOO_LICENCE_POLICY"  # environment variable with the policy of all commands
@@ -22,7 +25,7 @@ _SAID = set[str]()  # names of the weights whose restriction this process has re
 
 
 def find_licences(weights: str | Path, backbone: str, tasks: Mapping[str, str]) -> tuple[Licence, ...]:
-    """Return the licences of weights, which may be a name, a file, or the folder of a saved model. Weights aren't fetched or loaded.
+    """Return the licences of weights: a name, a file, the folder of a saved model, or a repository. Weights aren't fetched or loaded.
 
     Unknown names and folders without a saved model have none, because loading reports them.
 
@@ -38,6 +41,10 @@ def find_licences(weights: str | Path, backbone: str, tasks: Mapping[str, str]) 
             except (UnknownNameError, WeightsError):
                 continue
         return ()
+    if is_reference(weights):
+        snapshot = fetch(weights, weights=False)
+        inherited = read_description(snapshot.folder)[0].licences if snapshot.is_model else ()
+        return (own_licence(snapshot), *inherited)
     path = Path(weights).expanduser()
     saved = path.parent if path.name == "weights.safetensors" and (path.parent / "model.json").is_file() else path
     if not saved.is_dir():

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import InterpolationMode
 
+from zoo.artefacts.hub.reference import is_reference
+from zoo.artefacts.hub.snapshot import Snapshot, fetch
 from zoo.artefacts.signing import SIGNATURE
 from zoo.artefacts.trust import Admitted, admit
 from zoo.backbones import BACKBONES
@@ -26,6 +28,8 @@ from zoo.models.config import DESCRIPTION, HeadConfig, model_folder, read_descri
 from zoo.models.weights.files import is_path, read_state
 from zoo.models.weights.layouts import Weights, convert
 from zoo.models.weights.names import detector_weights, settled_name, torchvision_weights
+from zoo.models.weights.repositories import described_by_timm
+from zoo.models.weights.saved import saved_state, weights_file
 from zoo.models.weights.shards import SUFFIX, weights_in
 from zoo.task.contract import TASKS, Task, get_task
 
@@ -39,12 +43,24 @@ def find_weights(weights: str | Path, backbone: str, task: str) -> Weights:
     """Return the weights from a file, the folder of a saved model or by name, converted for a model with this backbone and task."""
     if not is_path(weights):
         return _named_weights(str(weights), backbone, task)
+    if is_reference(weights):
+        return _repository_weights(fetch(weights), backbone, task)
     path = Path(weights).expanduser()
     if path.is_dir():
         return _saved_weights(_saved_model(path), backbone, task)
     if path.name == "weights.safetensors" and (path.parent / "model.json").is_file():
         return _saved_weights(path.parent, backbone, task)
     return convert(_admitted_state(path, _admitted_file(path)), backbone, str(path))
+
+
+def _repository_weights(snapshot: Snapshot, backbone: str, task: str) -> Weights:
+    """Return the weights in a repository of the Hub: those of a saved model, or others, such as timm's."""
+    if snapshot.is_model:
+        found = _saved_weights(snapshot.folder, backbone, task)
+    else:
+        path = snapshot.weights
+        found = described_by_timm(convert(_admitted_state(path, _admitted_file(path)), backbone, str(snapshot)), snapshot, backbone)
+    return replace(found, origin=str(snapshot), hub=snapshot.to_dict())
 
 
 def _admitted_file(path: Path) -> Admitted:
@@ -59,7 +75,11 @@ def _admitted_file(path: Path) -> Admitted:
 
 def _admitted_state(path: Path, admitted: Admitted) -> dict[str, Tensor]:
     """Read the tensors of a file that was verified, and make sure that the file wasn't changed meanwhile."""
-    state = read_state(path)
+    return _admitted(read_state(path), admitted)
+
+
+def _admitted(state: dict[str, Tensor], admitted: Admitted) -> dict[str, Tensor]:
+    """Return tensors, after making sure that their files weren't changed since they were verified."""
     if admitted.identities:  # tensors of safetensors files are read from the disk when they are used
         state = {name: tensor.clone() for name, tensor in state.items()}
         admitted.check(*admitted.identities)
@@ -68,15 +88,21 @@ def _admitted_state(path: Path, admitted: Admitted) -> dict[str, Tensor]:
 
 def find_heads(weights: str | Path, backbone: str, tasks: Mapping[str, str]) -> dict[str, Weights]:
     """Return the weights of the heads of a saved model with several heads that have the names and tasks of those requested."""
-    path = Path(weights).expanduser()
-    if not is_path(weights) or not path.is_dir():
+    if not is_path(weights):
+        return {}
+    snapshot = fetch(weights) if is_reference(weights) else None
+    path = Path(weights).expanduser() if snapshot is None else snapshot.folder
+    if not path.is_dir() or (snapshot is not None and not snapshot.is_model):
         return {}
     folder = _saved_model(path)
     config, _, compiled = read_description(folder)
     if compiled is not None or len(config.heads) < 2:
         return {}
     same = [name for name, kind in tasks.items() if name in config.heads and config.heads[name].task == kind]
-    return {name: _saved_weights(folder, backbone, tasks[name], name) for name in same}
+    found = {name: _saved_weights(folder, backbone, tasks[name], name) for name in same}
+    if snapshot is not None:
+        found = {name: replace(own, origin=str(snapshot), hub=snapshot.to_dict()) for name, own in found.items()}
+    return found
 
 
 def _saved_model(folder: Path) -> Path:
@@ -100,15 +126,13 @@ def _saved_weights(folder: Path, backbone: str, task: str, head_name: str | None
             f"{folder}: an exported model contains the graphs of one engine and no weights; pass the model that it was exported from"
         )
     known: Mapping[str, Any] = {}
-    path, own = (
-        folder / "weights.safetensors",
-        [name for name, head in config.heads.items() if head.task == task and head_name in (None, name)],
-    )
+    path = weights_file(folder)
+    own = [name for name, head in config.heads.items() if head.task == task and head_name in (None, name)]
     if len(own) > 1:
         raise WeightsError(
             f"{folder} has several {task} heads ({', '.join(own)}); take one out with zoo.split, save it and pass its folder"
         )
-    state = _admitted_state(path, admitted)
+    state = _admitted(saved_state(folder, config), admitted)
     if not own:  # image sizes of another task don't apply, but the backbone needs the same normalisation
         first = next(iter(config.heads))
         way = config.heads[first].preprocess

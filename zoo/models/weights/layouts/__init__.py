@@ -37,6 +37,7 @@ class Weights:
     metadata: Mapping[str, Any] = field(default_factory=dict)  # entries of `Building.metadata`, valid only with these options
     note: str = ""  # message to the user about the conversion
     published: Licence | None = None  # licence of the published weights that those of a file seem to be; None if unknown
+    hub: Mapping[str, str] | None = None  # repository and commit of the Hub; None for other weights
 
 
 def split_prefix(state: Mapping[str, Tensor], prefix: str) -> tuple[State, State]:

@@ -1,0 +1,1 @@
+"""Publication of models in repositories of the Hub."""
