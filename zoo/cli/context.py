@@ -133,7 +133,7 @@ def saved_or_built(saved: Path | None, flags: Any, progress: Progress) -> Model:
     if saved is not None:
         return load(saved, licence_policy=asked.licence_policy, **given(flags.options))
     if asked.backbone is None:
-        raise InputError("no model: pass the folder of a run or model, hf:OWNER/NAME, or --backbone (with --weights)")
+        raise InputError("no model: pass the folder of a run or model, or --backbone (with --weights), or hf:OWNER/NAME")
     return build(
         asked.backbone, asked.task, classes=asked.class_names, weights=asked.weights, licence_policy=asked.licence_policy,
         say=progress.say, **given(flags.options),
