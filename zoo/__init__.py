@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from zoo.prediction.predict import predict
     from zoo.publishing.pull import pull
     from zoo.publishing.push import push
+    from zoo.report.card import card
     from zoo.report.document import write_report
     from zoo.task.contract import list_tasks, open_data, recipe
     from zoo.task.metric import Scores
@@ -57,6 +58,7 @@ _MODULES = {
     "zoo.prediction.predict": ("predict",),
     "zoo.publishing.pull": ("pull",),
     "zoo.publishing.push": ("push",),
+    "zoo.report.card": ("card",),
     "zoo.report.document": ("write_report",),
     "zoo.task.contract": ("list_tasks", "open_data", "recipe"),
     "zoo.task.metric": ("Scores",),
@@ -75,6 +77,7 @@ __all__ = [
     "add_task",
     "bench",
     "build",
+    "card",
     "compile",
     "create_model",
     "evaluate",

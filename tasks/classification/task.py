@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from zoo.data.dataset import Dataset
 from zoo.images.preprocess import ImageBatch, Preprocess
+from zoo.system.wording import counted
 from zoo.task.answers import Answers, Example, Output
 from zoo.task.building import Building
 from zoo.task.combination import Combination
@@ -18,6 +19,7 @@ from zoo.task.contract import TASKS, Task
 from zoo.task.head import Head, HeadSpec
 from zoo.task.metric import Metric, Mistake
 from zoo.task.operating import THRESHOLDS, Decisions, stored_thresholds
+from zoo.task.purpose import Purpose
 from zoo.task.scoring import Scoring
 from zoo.tasks.classification.binary import decision_of, positive_class
 from zoo.tasks.classification.data import ClassificationData
@@ -95,6 +97,11 @@ class ClassificationAnswers(Answers):
         """Check the stored threshold of two classes, and return the object itself."""
         decision_of(metadata.get(THRESHOLDS), classes)
         return self
+
+    def purpose(self, classes: tuple[str, ...], options: Mapping[str, Any], metadata: Mapping[str, Any]) -> Purpose:
+        """Describe a classifier with one class per image."""
+        text = f"Classifies an image into one of {counted(len(classes), 'class', 'classes')}."
+        return Purpose(text, "image-classification", ("Every image gets one of the classes, also an image that shows none of them.",))
 
     def outputs(self, classes: tuple[str, ...]) -> tuple[Output, ...]:
         """Return the attributes of predictions that servers return as tensors."""

@@ -18,6 +18,7 @@ from zoo.data.sampling import Sampling
 from zoo.data.writers import Writer
 from zoo.images.preprocess import ImageBatch, Preprocess
 from zoo.registry import Registry
+from zoo.system.wording import counted
 from zoo.task.answers import Answers, Example, Output
 from zoo.task.building import Building
 from zoo.task.combination import Combination
@@ -26,6 +27,7 @@ from zoo.task.data import TaskData
 from zoo.task.head import Head, HeadSpec
 from zoo.task.metric import Metric
 from zoo.task.operating import THRESHOLDS, Decisions, as_thresholds, stored_thresholds
+from zoo.task.purpose import Purpose
 from zoo.task.recipe import Recipe
 from zoo.task.scoring import Scoring
 from zoo.tasks.detection.attributes import Attributes, checked_attributes
@@ -193,6 +195,16 @@ class DetectionAnswers(Answers):
             f"the detector has no operating point: all detections with a score of at least {DetectionOptions.score_threshold} are "
             "returned. Choose thresholds on validation data with zoo tune, or pass --threshold (threshold=)"
         )
+
+    def purpose(self, classes: tuple[str, ...], options: Mapping[str, Any], metadata: Mapping[str, Any]) -> Purpose:
+        """Describe a detector, with its attributes."""
+        text = f"Detects objects of {counted(len(classes), 'class', 'classes')}: the box, the class and the score of each."
+        if self._attributes:
+            named = "; ".join(f"{name} ({', '.join(values)})" for name, values in self._attributes.items())
+            text = f"{text} Attributes of each object: {named}."
+        most = f"At most {counted(options['max_detections'], 'object')} of an image are returned."
+        least = f"No thresholds were chosen: all detections with a score of at least {options['score_threshold']} are returned."
+        return Purpose(text, "object-detection", (most, *([least] if metadata.get(THRESHOLDS) is None else [])))
 
     def outputs(self, classes: tuple[str, ...]) -> tuple[Output, ...]:
         """Return the attributes of predictions that servers return as tensors."""

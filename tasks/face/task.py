@@ -25,6 +25,7 @@ from zoo.task.data import IndexData
 from zoo.task.head import Head, HeadSpec
 from zoo.task.metric import Metric, Scores
 from zoo.task.operating import Decisions
+from zoo.task.purpose import Purpose
 from zoo.task.recipe import Recipe
 from zoo.task.scoring import AttackProtocol, Scoring
 from zoo.tasks.face.datasets import SCHEMES
@@ -138,6 +139,14 @@ class FaceAnswers(Answers):
     ) -> Faces:
         """Return a result with one face: its box is the whole image, and its landmarks are unknown."""
         return Faces.whole_picture(key, image, answer)
+
+    def purpose(self, classes: tuple[str, ...], options: Mapping[str, Any], metadata: Mapping[str, Any]) -> Purpose:
+        """Describe a face model: length and distance of its embeddings. People aren't classes, so that `classes` aren't mentioned."""
+        length, distance = options["embedding_size"], metadata.get("distance", "cosine")
+        text = f"Computes an embedding of {length} numbers for a face. Two faces are compared by their {distance} distance."
+        none = "The model has no threshold for verification; choose one on images of your own with zoo tune."
+        rates = "Error rates differ between cameras, poses, ages and groups of people. Measure them on images of your own."
+        return Purpose(text, "image-feature-extraction", (rates, *([none] if metadata.get("threshold") is None else [])))
 
     def outputs(self, classes: tuple[str, ...]) -> tuple[Output, ...]:
         """Return the attributes of predictions that servers return as tensors."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,22 @@ if TYPE_CHECKING:
 
 
 _DATA_FLAGS = ("--data", "--val", "--calibration")
+_words: ContextVar[tuple[str, ...]] = ContextVar("command line", default=())  # of the present command, after `zoo`
+
+
+@contextlib.contextmanager
+def running(words: Sequence[str]) -> Iterator[None]:
+    """Return a context manager with the command line that `command_line` returns."""
+    token = _words.set(tuple(words))
+    try:
+        yield
+    finally:
+        _words.reset(token)
+
+
+def command_line() -> str:
+    """Return the present command as it can be typed in a shell."""
+    return shlex.join(["zoo", *_words.get()])
 
 
 def print_json(content: Any) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from zoo.cli.context import class_list, compiled, given, print_json, progress_of, saved_or_built, task_flags
+from zoo.cli.context import class_list, command_line, compiled, given, print_json, progress_of, saved_or_built, task_flags
 from zoo.cli.flags import BatchSize, EngineFlags, EvaluationData, Workers, combine
 from zoo.cli.heads import check_data, head_values
 from zoo.errors import InputError
@@ -83,12 +83,11 @@ def run(flags: Any) -> int:
         raise InputError(f"--report is {flags.main.report}; expected a file name that ends in .html")
     with progress_of(flags.run.quiet) as progress:
         from zoo.cli.tables import print_scores
-        from zoo.task.metric import Scores
 
         models = _models(flags, progress)
         data = _by_head("--data", flags.main.data, models, flags)
         scores = _score(flags, models, data, progress)
-        _show(scores, data, print_scores, Scores.to_dict, flags.run.json)
+        _show(scores, data, print_scores, lambda own: {**own.to_dict(), "command": command_line()}, flags.run.json)
         if flags.main.report is not None:  # last, so that the scores are printed even if the report fails
             _report(flags, scores, data, models, progress)
     return 0

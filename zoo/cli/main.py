@@ -1,4 +1,4 @@
-"""The command line: `zoo train | eval | compare | predict | export | tune | bench`, `zoo sign | verify | push | pull`, and others."""
+"""The command line: all commands by name, and errors as messages with an exit status."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from zoo import __version__
-from zoo.cli.context import one_voice
+from zoo.cli.context import one_voice, running
 from zoo.cli.group import Command
 from zoo.errors import ImageError, InputError, ZooError
 from zoo.system.console import print_anything
@@ -70,6 +70,12 @@ COMMANDS: dict[str, Command] = {
         "fetch a model from the Hub, for use without a network: zoo pull hf:me/mine",
         "zoo.cli.artefacts.pull:run",
         "zoo.cli.artefacts.pull:PullFlags",
+        loads=True,
+    ),
+    "card": Command(
+        "write a model card, README.md with metadata for the Hugging Face Hub: zoo card runs/mine --licence Apache-2.0",
+        "zoo.cli.artefacts.card:run",
+        "zoo.cli.artefacts.card:CardFlags",
         loads=True,
     ),
     "runs": Command("list and compare training runs: zoo runs --sort top1", "zoo.cli.runs:run", "zoo.cli.runs:RunsFlags"),
@@ -154,7 +160,7 @@ def _run(words: list[str]) -> int:
         known = commands()
         if words[0] not in known:
             raise InputError(f"unknown command {words[0]!r}; expected one of: {', '.join(known)}")
-        with one_voice():
+        with one_voice(), running(words):
             return known[words[0]].run(words[0], words[1:])
     except ZooError as error:
         if not error.said:

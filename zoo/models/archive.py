@@ -21,6 +21,7 @@ from zoo.models.config import CONTRACT_VERSION, ModelConfig, model_folder, read_
 from zoo.models.exported import load_compiled
 from zoo.models.heads import by_head, sharing
 from zoo.models.model import Model
+from zoo.models.readme import is_generated
 from zoo.models.weights.licences import LicencePolicy, check_licences, report_licences
 from zoo.models.weights.repositories import own_licence, timm_backbone
 from zoo.models.weights.saved import saved_state, weights_file
@@ -48,7 +49,8 @@ def check_place(folder: Path, compiled: bool) -> None:
         networks = {Path(each["file"]).stem for each in content.get("compiled", {}).get("networks", [])}
         labels |= {f"labels-{name}.txt" for name in content.get("heads", {})}
     graphs = {path.name for path in folder.iterdir() if path.is_file() and path.stem in networks}
-    refuse_others(folder, {_MARKER, WEIGHTS, TIMM_CONFIG, TIMM_WEIGHTS, CARD, SCRIPT, SIGNATURE, SBOM, *labels, *graphs})
+    card = {CARD} if is_generated(folder / CARD) else set[str]()
+    refuse_others(folder, {_MARKER, WEIGHTS, TIMM_CONFIG, TIMM_WEIGHTS, SCRIPT, SIGNATURE, SBOM, *labels, *graphs, *card})
 
 
 def save(model: Model, folder: str | Path) -> Path:

@@ -14,7 +14,9 @@ import numpy as np
 from zoo.data.dataset import Dataset, Record
 from zoo.errors import Fault
 from zoo.images.preprocess import ImageBatch
+from zoo.system.wording import counted
 from zoo.task.metric import Mistake
+from zoo.task.purpose import Purpose
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -250,6 +252,16 @@ class Answers(ABC):
             classes: class names by index.
         """
         return ()
+
+    def purpose(self, classes: tuple[str, ...], options: Mapping[str, Any], metadata: Mapping[str, Any]) -> Purpose:
+        """Describe what a model does, for its model card. By default, only the number of its classes.
+
+        Args:
+            classes: class names by index.
+            options: build options of the model.
+            metadata: metadata of the model.
+        """
+        return Purpose(f"Predicts {counted(len(classes), 'class', 'classes')}.")
 
     def without_operating_point(self, metadata: Mapping[str, Any], options: Mapping[str, Any]) -> str:
         """Return a hint for users of a model whose predictions need thresholds that it doesn't have; "" by default.

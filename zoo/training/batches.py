@@ -26,6 +26,7 @@ from zoo.task.operating import OPERATING_POINT, THRESHOLDS
 from zoo.task.recipe import RunRecipe
 from zoo.training.features.cache import FeatureCache
 from zoo.training.features.trunk import PooledData, has_small_heads, learns_from_features, pooled_batches, pooled_data
+from zoo.training.history import best_epoch
 from zoo.training.mixing import MixedPlan, TrainingSource, batch_counts, mixed_loader
 from zoo.training.streams import HeadData, Stream
 
@@ -71,14 +72,14 @@ class RunData:
 
     def describe(self) -> dict[str, Any]:
         """Return the contents of run.json. Except for versions, threads and the path of the data, they stay the same in a resumed run."""
-        val = {head.name: head.validation for head in self.validated if head.validation is not None}
+        val = self._validation
         model = {name: value for name, value in self.model.config.to_dict().items() if name != "licences"}  # follow from the weights
         return {
             "model": model,
             **self._samples(),
-            "manifest": self._by_data({head.name: manifest_fingerprint(head.dataset) for head in self.heads}),
+            "manifest": self._manifests,
             "val": self._by_data({name: data.name for name, data in val.items()}) or None,
-            "val_manifest": self._by_data({name: manifest_fingerprint(data) for name, data in val.items()}) or None,
+            "val_manifest": self._val_manifests,
             "exact": self.reading.exact,
             "alignment": self.alignment,
             "processes": self.processes.count,
@@ -94,11 +95,38 @@ class RunData:
             "samples": self._by_data({name: len(dataset) for name, dataset in sets.items()}),
         }
 
+    @functools.cached_property
+    def _validation(self) -> dict[str, Dataset]:
+        return {head.name: head.validation for head in self.validated if head.validation is not None}
+
+    @functools.cached_property
+    def _manifests(self) -> Any:
+        return self._by_data({head.name: manifest_fingerprint(head.dataset) for head in self.heads})
+
+    @functools.cached_property
+    def _val_manifests(self) -> Any:
+        return self._by_data({name: manifest_fingerprint(data) for name, data in self._validation.items()}) or None
+
     def summary(self, history: Sequence[Mapping[str, Any]], precision: str, seconds: float) -> dict[str, Any]:
-        """Return the training summary for the metadata of the saved model. `history` has one entry per epoch."""
+        """Return the training summary for the metadata of the saved model.
+
+        The scores in the entry "val" are those of the saved weights, which are those of the epoch "best_epoch".
+
+        Args:
+            history: one entry per epoch.
+            precision: numeric precision of the run.
+            seconds: duration of the run.
+        """
         last = {name: value for name, value in (history[-1] if history else {}).items() if name != "curve"}
+        if (best := best_epoch(history, self.primary_scores)) is not None:
+            last |= {"val": best["val"], "best_epoch": best["epoch"]}
+        val = self._validation
         return {
             **self._samples(),
+            "manifest": self._manifests,
+            "val_data": self._by_data({name: data.name for name, data in val.items()}) or None,
+            "val_samples": self._by_data({name: len(data) for name, data in val.items()}) or None,
+            "val_manifest": self._val_manifests,
             "recipe": self.recipe.settings() if isinstance(self.recipe, JointRecipe) else asdict(self.recipe),
             "precision": precision,
             **({} if self.alignment is None else {"alignment": self.alignment}),

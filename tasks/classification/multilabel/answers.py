@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from zoo.images.preprocess import ImageBatch
+from zoo.system.wording import counted
 from zoo.task.answers import Answers, Example, Output
 from zoo.task.combination import Combination
 from zoo.task.metric import Mistake
 from zoo.task.operating import THRESHOLDS
+from zoo.task.purpose import Purpose
 from zoo.tasks.classification.multilabel.targets import as_target
 from zoo.tasks.classification.multilabel.thresholds import DEFAULT, label_thresholds
 from zoo.tasks.classification.predictions import Classification
@@ -52,6 +54,12 @@ class MultiLabelAnswers(Answers):
         """Convert the logits of one image to a `Classification` object with the thresholds that are stored with the model."""
         probabilities = expit(answer.astype(np.float64)).astype(np.float32)
         return Classification(key, image, probabilities, classes, label_thresholds((metadata or {}).get(THRESHOLDS), classes))
+
+    def purpose(self, classes: tuple[str, ...], options: Mapping[str, Any], metadata: Mapping[str, Any]) -> Purpose:
+        """Describe a multi-label classifier."""
+        text = f"Predicts for each of {counted(len(classes), 'class', 'classes')} whether it occurs in an image."
+        default = (f"No thresholds were chosen: a class is predicted if its probability is above {DEFAULT}.",)
+        return Purpose(text, "image-classification", default if metadata.get(THRESHOLDS) is None else ())
 
     def outputs(self, classes: tuple[str, ...]) -> tuple[Output, ...]:
         """Return the attributes of predictions that servers return as tensors."""

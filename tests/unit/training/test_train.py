@@ -16,6 +16,7 @@ from tests.listening import Listening
 from tests.pictures import COLOURS, picture
 from tests.small_training import RECIPE, coloured, fresh, same
 from zoo.data.dataset import Sample
+from zoo.data.fingerprint import manifest_fingerprint
 from zoo.models.archive import load, save
 from zoo.models.model import Model
 from zoo.task.metric import Scores
@@ -72,6 +73,10 @@ def test_the_model_of_the_best_epoch_is_kept_with_its_scores(tmp_path: Path, mon
     assert run.scores["top1"] == 0.9
     assert same(run.model.state_dict(), seen[1])
     assert not same(seen[1], seen[3])
+    summary = load(run.folder).metadata["training"]
+    assert (summary["val"], summary["best_epoch"], summary["epoch"]) == ({"top1": 0.9}, 2, 4), "scores of the saved weights"
+    assert (summary["val_data"], summary["val_samples"]) == ("coloured", 12)
+    assert summary["manifest"] == summary["val_manifest"] == manifest_fingerprint(coloured())
 
 
 def test_of_epochs_as_good_as_each_other_the_last_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
