@@ -35,10 +35,6 @@ class Terms:
     name: str | None = None
     link: str | None = None
 
-    def __str__(self) -> str:
-        """Return the identifier, or the name of a licence that isn't in the Hub's list, with its link."""
-        return self.identifier if self.name is None else f"{self.name} ({self.link})"
-
 
 def stated_terms(licences: Sequence[Licence], trained: bool, licence: str | None, link: str | None) -> Terms | None:
     """Return the licence of a model, or None if it isn't known.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
 _METRICS = {"top1": "accuracy"}  # the Hub's names of scores, where they differ
-_SOURCE = re.compile(r"https://huggingface\.co/([\w.-]+/[\w.-]+)/?")
+_REPOSITORY = re.compile(r"(?:https://huggingface\.co/|hf:)([\w.-]+/[\w.-]+)(?:/|@.*)?")
 
 
 def check_installed() -> None:
@@ -83,7 +83,7 @@ def _tags(model: Model, tasks: Sequence[str]) -> Iterator[str]:
 def _parents(model: Model) -> Iterator[str]:
     """Yield the names on the Hub of the weights that a model inherits."""
     for each in model.config.licences:
-        if found := _SOURCE.fullmatch(each.source):
+        if found := _REPOSITORY.fullmatch(each.weights) or _REPOSITORY.fullmatch(each.source):
             yield found[1]
         elif each.weights in timm.list_models(each.weights, pretrained=True):
             identifier = timm.get_pretrained_cfg(each.weights).hf_hub_id

@@ -33,7 +33,7 @@ class Result:
         expected: number of samples in the dataset.
         data: the dataset string.
         fingerprint: fingerprint of the dataset; "" if unknown.
-        precision: numeric precision.
+        precision: numeric precision, and the engine of a compiled model.
         command: command that printed the scores; "" if unknown.
     """
 
@@ -93,7 +93,7 @@ def _result(where: str, head: str, content: Any, model: Model) -> Result:
             int(content["expected"]),
             str(content["data"]),
             str(fingerprints["data"]),
-            str(content["precision"]),
+            _computation(content),
             str(content.get("command", "")),
         )
         of = fingerprints.get("model")
@@ -104,6 +104,11 @@ def _result(where: str, head: str, content: Any, model: Model) -> Result:
     if of != model_fingerprint(model):
         raise InputError(f"{where}: scores of another model, or with other options; evaluate this model again: {_HOW}")
     return result
+
+
+def _computation(content: Any) -> str:
+    engine = content.get("details", {}).get("engine")
+    return f"{content['precision']}, engine {engine['engine']}" if engine else str(content["precision"])
 
 
 def published_data(text: str) -> str:

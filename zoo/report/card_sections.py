@@ -104,8 +104,11 @@ def _summary(facts: Facts) -> Iterator[str]:
     yield ""
     count = sum(parameter.numel() for parameter in model.parameters())
     yield f"- Backbone: {_code(model.backbone_name)}; {count / 1e6:.2f} million parameters"
-    start = "random parameters" if model.config.weights is None else f"the weights {_code(_name(model.config.weights))}"
-    yield f"- {'Trained from' if facts.training else 'Parameters:'} {start}"
+    weights = model.config.weights
+    if facts.training:
+        yield f"- Trained from {'random parameters' if weights is None else f'the weights {_code(_name(weights))}'}"
+    else:
+        yield f"- Parameters: {'no origin is recorded' if weights is None else f'the weights {_code(_name(weights))}'}"
     if isinstance(model, Compiled):
         yield f"- Exported for the engine {model.making.engine} in {model.making.precision}. Compared with the original: {model.making}"
     yield f"- Fingerprint: {_code(model_fingerprint(model))}"
@@ -171,7 +174,7 @@ def _scores(facts: Facts) -> Iterator[str]:
     validation = facts.training.get("val") or {}
     shown = {name: value for name, value in validation.items() if isinstance(value, int | float)}
     if shown:
-        yield "On the validation data, by which the epoch was chosen, so that they are too favourable:"
+        yield "On the validation data, which also determined the epoch that was kept, so that these scores are optimistic:"
         yield ""
         yield from _table(("score", "value"), [(name, f"{value:.4f}") for name, value in shown.items()])
     elif not facts.results:
@@ -247,7 +250,7 @@ def _limits(facts: Facts) -> Iterator[str]:
     if counts:
         yield f"- It was trained on {' and '.join(map(str, counts.values()))} images; accuracy on images unlike these is unknown."
     elif model.config.weights is None:
-        yield "- The parameters are random: no training is recorded."
+        yield "- No training is recorded; the parameters may be random."
     if not facts.results:
         yield "- No scores on test data are recorded. Add them with `zoo card --scores`."
     for each in model.config.licences:
@@ -256,13 +259,19 @@ def _limits(facts: Facts) -> Iterator[str]:
 
 
 def _licences(facts: Facts) -> Iterator[str]:
-    yield f"- Model: {_plain(str(facts.terms)) if facts.terms is not None else 'not stated'}"
+    yield f"- Model: {_terms(facts.terms)}"
     yield f"- Training data: {_plain(facts.data_licence) if facts.data_licence is not None else _UNKNOWN}"
     inherited = facts.model.config.licences
     if inherited:
         yield from ("", "Weights that the model inherits:", "")
-        rows = [(_code(_name(each.weights)), _plain(each.licence), _plain(each.source), _plain(each.note)) for each in inherited]
+        rows = [(_code(_name(each.weights)), _plain(each.licence), _linked(each.source), _plain(each.note)) for each in inherited]
         yield from _table(("weights", "licence", "source", "note"), rows)
+
+
+def _terms(terms: Terms | None) -> str:
+    if terms is None:
+        return "not stated"
+    return terms.identifier if terms.name is None else f"{_plain(terms.name)}, {_linked(terms.link or '')}"
 
 
 def _interval(bounds: Sequence[float] | None) -> str:
@@ -296,6 +305,11 @@ def _code(text: str) -> str:
 def _plain(text: str) -> str:
     """Return text without meaning in Markdown and HTML."""
     return re.sub(r"([\\`*_\[\]<>#])", r"\\\1", _line(text))
+
+
+def _linked(text: str) -> str:
+    """Return a URL, which Markdown recognises, unchanged, and other text as `_plain` does."""
+    return text if re.fullmatch(r"https?://[\w./~%?=&+:-]+", text) else _plain(text)
 
 
 def _line(text: str) -> str:

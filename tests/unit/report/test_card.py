@@ -64,7 +64,7 @@ def test_every_kind_of_model_has_a_card_that_the_hub_accepts(kind: str, tmp_path
     assert ("timm" in content["tags"]) == (kind in ("classification", "multi-label")), "timm can load only these"
     assert "model-index" not in content
     assert KINDS[kind][1] in text
-    assert "The parameters are random: no training is recorded." in text
+    assert "- No training is recorded; the parameters may be random." in text
     assert "No scores on test data are recorded." in text
     assert ("object-detection" in content["tags"]) == (kind == "joint")
     assert {"face": "faces are aligned to the template arcface before", "joint": "- `parts`: Size: the shorter side"}.get(kind, "") in text

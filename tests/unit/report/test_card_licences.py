@@ -60,7 +60,7 @@ def test_weights_that_were_not_trained_keep_their_licence(tmp_path: Path) -> Non
     text = card_text(inheriting(tmp_path / "research", RESEARCH, trained=False))
     assert faults(text) == []
     assert (metadata_of(text)["license"], metadata_of(text)["license_name"]) == ("other", "research-only")
-    hub = Licence("hf:ann/pets", "MIT", "https://huggingface.co/ann/pets")
+    hub = Licence("hf:ann/pets@0123abc", "MIT", "https://example.org")
     text = card_text(inheriting(tmp_path / "hub", hub, trained=True))
     assert metadata_of(text)["base_model"] == ["ann/pets"]
     assert "license" not in metadata_of(text), "the owner of a trained model states its licence"

@@ -10,6 +10,7 @@ import tyro
 
 from zoo.cli.context import print_json
 from zoo.cli.flags import Json
+from zoo.errors import InputError
 
 if TYPE_CHECKING:
     from zoo.report.card_sections import Latency
@@ -65,7 +66,6 @@ def _latency(folder: Path) -> Latency:
 
     from zoo.benchmarks.harness.case import time_model
     from zoo.benchmarks.harness.measurement import describe_machine
-    from zoo.errors import InputError
     from zoo.models.archive import load
     from zoo.models.compiled import Compiled
     from zoo.report.card_sections import Latency
