@@ -16,7 +16,7 @@ from zoo.models.model import Model
 from zoo.system.wording import look_at
 from zoo.task.metric import Scores
 
-Source = str | Path | Scores | Mapping[str, Scores]
+Source = str | Path | Scores | Mapping[str, Any]
 
 _HOW = "pass the output of: zoo eval MODEL --data DATA --json"
 
@@ -52,7 +52,7 @@ def read_results(source: Source, model: Model) -> list[Result]:
     """Read scores, which must be those of a model alone.
 
     Args:
-        source: file with the output of `zoo eval --json`, or the result of `zoo.evaluate`.
+        source: file with the output of `zoo eval --json`, its content, or the result of `zoo.evaluate`.
         model: the model that was scored.
 
     Raises:
@@ -71,7 +71,7 @@ def _content(source: Source, where: str) -> Any:
     if isinstance(source, Scores):
         return source.to_dict()
     if isinstance(source, Mapping):
-        return {name: scores.to_dict() for name, scores in source.items()}
+        return {name: own.to_dict() if isinstance(own, Scores) else own for name, own in source.items()}
     path = Path(source).expanduser()
     try:
         return json.loads(path.read_text(encoding="utf-8"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -115,7 +116,7 @@ def _summary(facts: Facts) -> Iterator[str]:
 
 
 def _use(facts: Facts) -> Iterator[str]:
-    yield from ("```python", "import zoo", "", f"model = zoo.load({facts.name!r})  # the folder with this file")
+    yield from ("```python", "import zoo", "", f"model = zoo.load({json.dumps(facts.name)})  # the folder with this file")
     yield from ('for prediction in zoo.predict(model, "photo.jpg"):', "    print(prediction.to_dict())", "```")
 
 
@@ -185,7 +186,7 @@ def _speed(latency: Latency | None) -> Iterator[str]:
     if latency is None:
         yield f"{_UNKNOWN.capitalize()}."
         return
-    yield f"Measured with {latency.engine} in {latency.precision} on {_plain(latency.machine)}, {counted(latency.threads, 'thread')}, "
+    yield f"Measured with {latency.engine} in {latency.precision} on {_plain(latency.machine)}, {counted(latency.threads, 'thread')},"
     yield f"PyTorch {latency.torch}, images of {_code(published_data(latency.data))} that were decoded and scaled in advance:"
     yield ""
     yield f"- one image: median {latency.median_ms:.1f} ms, 95th percentile {latency.p95_ms:.1f} ms, {counted(latency.runs, 'call')}"

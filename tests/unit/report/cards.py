@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import yaml
 from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils._validators import validate_repo_id
 
 import zoo
 from zoo.models.model import Model

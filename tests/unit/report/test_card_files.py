@@ -87,7 +87,7 @@ def test_the_command_measures_the_speed(saved: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("zoo.benchmarks.harness.case._BUDGET_S", 0.05)
     assert main(["card", str(saved), "--licence", "MIT", "--latency"]) == 0
     found = re.search(
-        r"Measured with eager in fp32 on .*, 1 thread, \nPyTorch .*, images of `demo:digits.*`", (saved / "README.md").read_text()
+        r"Measured with eager in fp32 on .*, 1 thread,\nPyTorch .*, images of `demo:digits.*`", (saved / "README.md").read_text()
     )
     assert found is not None
     monkeypatch.setattr("zoo.tasks.classification.data.ClassificationData.sample_data", None)
