@@ -146,7 +146,8 @@ class FaceAnswers(Answers):
         text = f"Computes an embedding of {length} numbers for a face. Two faces are compared by their {distance} distance."
         none = "The model has no threshold for verification; choose one on images of your own with zoo tune."
         rates = "Error rates differ between cameras, poses, ages and groups of people. Measure them on images of your own."
-        return Purpose(text, "image-feature-extraction", (rates, *([none] if metadata.get("threshold") is None else [])))
+        data = "Embeddings of faces are biometric data, which the law protects in many places."
+        return Purpose(text, "image-feature-extraction", (rates, data, *([none] if metadata.get("threshold") is None else [])))
 
     def outputs(self, classes: tuple[str, ...]) -> tuple[Output, ...]:
         """Return the attributes of predictions that servers return as tensors."""

@@ -206,12 +206,12 @@ def _in_words(preprocess: Preprocess) -> str:
     policy = {
         "crop": f"the shorter side is scaled to {preprocess.short_side} pixels, and the centre of {height} × {width} pixels is cropped",
         "squash": f"both sides are scaled, to {height} × {width} pixels",
-        "fit": f"the shorter side is scaled to {height} pixels, or the longer side to {width}, whichever is smaller",
+        "fit": f"the shorter side is scaled to {height} pixels, or the longer side to {width}, whichever is reached first",
         "given": "the model scales images itself",
     }[preprocess.policy]
     way = f"{preprocess.interpolation} interpolation, {'with' if preprocess.antialias else 'without'} antialiasing"
     mean, std = (", ".join(f"{value:g}" for value in values) for values in (preprocess.mean, preprocess.std))
-    aligned = f"; faces are aligned to the template {preprocess.alignment} before" if preprocess.alignment else ""
+    aligned = f"; before, faces are aligned to the template {preprocess.alignment}" if preprocess.alignment else ""
     return f"Size: {policy} ({way}){aligned}. Mean {mean}; standard deviation {std}."
 
 

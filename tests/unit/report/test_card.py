@@ -70,7 +70,10 @@ def test_every_kind_of_model_has_a_card_that_the_hub_accepts(kind: str, tmp_path
     assert "- No training is recorded; the parameters may be random." in text
     assert "No scores on test data are recorded." in text
     assert ("object-detection" in content["tags"]) == (kind == "joint")
-    sizes = {"face": "faces are aligned to the template arcface before", "joint": "- `kind`: Size: the shorter side is scaled"}
+    sizes = {
+        "face": "before, faces are aligned to the template arcface",
+        "joint": "- `kind`, `parts`: Size: the shorter side is scaled",
+    }
     assert sizes.get(kind, "") in text
 
 
