@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ import torch
 import zoo
 from tests.engines import fake
 from tests.unit.artefacts.signatures import write_keys
+from tests.unit.publishing.conftest import hub
 from zoo.engines import ENGINES
 from zoo.models.model import Model
 
-__all__ = ["fake"]  # a fixture
+__all__ = ["fake", "hub"]  # fixtures
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -79,7 +81,13 @@ def signed(model: Model, folder: Path) -> tuple[Model, Model]:
     return model, zoo.load(folder / "m", trust="enforce", trusted_keys=folder / "trusted")
 
 
-WAYS: dict[str, Callable[[Model, Path], tuple[Model, Model]]] = {"saved": saved, "exported": exported, "signed": signed}
+def pushed(model: Model, folder: Path) -> tuple[Model, Model]:
+    """Return a model and what is loaded from the Hub."""
+    zoo.push(zoo.save(model, folder / "m"), "hf:me/model", licence="mit")
+    return model, zoo.load("hf:me/model")
+
+
+WAYS: dict[str, Callable[[Model, Path], tuple[Model, Model]]] = {"saved": saved, "exported": exported, "signed": signed, "pushed": pushed}
 
 
 def same(first: Any, second: Any) -> bool:
@@ -98,7 +106,8 @@ def _cases() -> list[Any]:
     return [pytest.param(task, way, marks=marks.get((task, way), ())) for task in tasks for way in WAYS]
 
 
-@pytest.mark.usefixtures("fake")
+@pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload:DeprecationWarning")  # huggingface-hub's use of its client
+@pytest.mark.usefixtures("fake", "hub")
 @pytest.mark.parametrize(("task", "way"), _cases())
 def test_what_is_loaded_is_the_model_that_was_handed_on(task: str, way: str, tmp_path: Path) -> None:
     first, second = WAYS[way](copy.deepcopy(original(task)), tmp_path)
@@ -108,7 +117,9 @@ def test_what_is_loaded_is_the_model_that_was_handed_on(task: str, way: str, tmp
     assert same(wanted, found)
     assert not same(wanted, first([tensor.flip(2) for tensor in tensors])), "the answers depend on the images"
     assert (second.classes, second.task, second.backbone_name) == (first.classes, first.task, first.backbone_name)
-    assert second.config == first.config  # options, preprocessing and licences included
+    licences = second.config.licences if way == "pushed" else first.config.licences  # that of the repository is added
+    assert second.config == replace(first.config, licences=licences)
+    assert (second.metadata.pop("hub", None) is not None) == (way == "pushed")
     assert second.metadata == first.metadata
     predictions = [[each.to_dict() for each in zoo.predict(model, images())] for model in (first, second)]
     assert predictions[0] == predictions[1]

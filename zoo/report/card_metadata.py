@@ -81,10 +81,11 @@ def _tags(model: Model, tasks: Sequence[str]) -> Iterator[str]:
 
 
 def _parents(model: Model) -> Iterator[str]:
-    """Yield the names on the Hub of the weights that a model inherits."""
+    """Yield the names on the Hub of the weights that a model inherits, without that of its own repository."""
+    own = model.metadata.get("hub", {}).get("repository")
     for each in model.config.licences:
         if found := _REPOSITORY.fullmatch(each.weights) or _REPOSITORY.fullmatch(each.source):
-            yield found[1]
+            yield from [found[1]] if found[1] != own else []
         elif each.weights in timm.list_models(each.weights, pretrained=True):
             identifier = timm.get_pretrained_cfg(each.weights).hf_hub_id
             if identifier:
