@@ -18,7 +18,7 @@ from zoo.evaluation.operating import ClassPoint, Target, check_reached, choose
 from zoo.images.headers import MAX_PIXELS
 from zoo.models.archive import load
 from zoo.models.classes import match_classes
-from zoo.models.config import store_metadata
+from zoo.models.config import check_changeable, store_metadata
 from zoo.models.model import Model
 from zoo.system.precision import Precision
 from zoo.system.progress import Progress
@@ -124,6 +124,8 @@ def tune(
         (True, True)
     """
     Target.parse(target)  # report an invalid target before the model is loaded
+    if not isinstance(model, Model):
+        check_changeable(model)
     built = model if isinstance(model, Model) else load(model)
     found: Any = _tuned(
         built, data, target=target, positive=positive, align=align, batch_size=batch_size, workers=workers, precision=precision,

@@ -206,6 +206,12 @@ def saved_config(place: str | Path) -> ModelConfig | None:
     return read_description(model_folder(place))[0]
 
 
+def check_changeable(place: str | Path) -> None:
+    """Raise an `InputError` if a model is in a repository of the Hub, and can't be changed there."""
+    if is_reference(place):
+        raise InputError(f"{place}: a repository of the Hub can't be changed; run zoo pull {place} --out FOLDER, and pass the folder")
+
+
 def store_metadata(folder: str | Path, metadata: Mapping[str, Any]) -> None:
     """Replace the metadata in the model.json of a saved or exported model atomically. No other file is changed.
 
@@ -213,8 +219,7 @@ def store_metadata(folder: str | Path, metadata: Mapping[str, Any]) -> None:
         folder: folder of the model, or of a finished run.
         metadata: the new metadata.
     """
-    if is_reference(folder):
-        raise InputError(f"{folder}: a repository of the Hub can't be changed; run zoo pull {folder} --out FOLDER, and pass the folder")
+    check_changeable(folder)
     path = model_folder(folder) / "model.json"
     content = {**json.loads(path.read_text(encoding="utf-8")), "metadata": metadata}
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")

@@ -31,6 +31,7 @@ class Repository:
     refs: dict[str, str] = field(default_factory=dict)
     private: bool = False
     gated: bool = False
+    broken: bool = False  # answer with status 500
 
     def commit(self, files: Files, branch: str = "main") -> str:
         """Add a commit with these files and no others, and return its hash."""
@@ -145,6 +146,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif found.gated:
             self._refuse(403, "GatedRepo", "Access to this repository is restricted")
             return None
+        elif found.broken:
+            self._refuse(500, "", "Internal error")
+            return None
         return found
 
     def info(self, name: str, revision: str | None = None) -> None:
@@ -168,7 +172,11 @@ class _Handler(BaseHTTPRequestHandler):
         name = f"{asked['organization']}/{asked['name']}" if asked.get("organization") else asked["name"]
         if name in self.hub.repositories:
             return self._answer({"url": f"{self.hub.address}/{name}"}, 409)
-        self.hub.add(name, {".gitattributes": b"*.safetensors filter=lfs\n"}, private=bool(asked.get("private")))
+        self.hub.add(
+            name,
+            {".gitattributes": b"*.safetensors filter=lfs\n"},
+            private=bool(asked.get("private")) or asked.get("visibility") == "private",
+        )
         self._answer({"url": f"{self.hub.address}/{name}", "id": name})
 
     def branch(self, name: str, branch: str) -> None:

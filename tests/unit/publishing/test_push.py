@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,8 +16,10 @@ import timm
 import torch
 from huggingface_hub import constants
 
+from tests.unit.artefacts.signatures import write_keys
 from tests.unit.publishing.hub import Hub
-from zoo import Model, build, load, push, save
+from zoo import Model, build, load, push, save, sign
+from zoo.artefacts.hub.snapshot import stated_licence
 from zoo.backbones import Licence
 from zoo.errors import InputError
 from zoo.models.fingerprint import model_fingerprint
@@ -131,3 +135,129 @@ def test_a_model_without_a_licence_is_not_published(hub: Hub, birds: Path) -> No
     with pytest.raises(InputError, match="licence of the model isn't known; pass one with --licence"):
         push(birds, BIRDS)
     assert not hub.requests
+
+
+def _with_licences(folder: Path, *found: tuple[str, str]) -> Path:
+    """Set the licences that a saved model inherits: the names of weights, and their licences."""
+    path = folder / "model.json"
+    content = json.loads(path.read_text())
+    content["licences"] = [Licence(name, licence).to_dict() for name, licence in found]
+    path.write_text(json.dumps(content))
+    return folder
+
+
+def _copied(folder: Path, to: Path) -> Path:
+    return Path(shutil.copytree(folder, to))
+
+
+@pytest.mark.parametrize(
+    ("inherited", "card", "asked", "stated"),
+    [
+        ([("a", "Apache-2.0"), ("b", "apache-2.0")], None, None, "apache-2.0"),
+        ([("a", "Apache-2.0")], None, "mit", "mit"),
+        ([], "---\nlicense: bsd-3-clause\n---\n# Mine", None, "bsd-3-clause"),
+        ([], "---\ntags: [birds]\n---\n# Mine", "mit", "mit"),
+        ([], "# Mine", "mit", "mit"),
+        ([], None, "MIT", "mit"),
+    ],
+)
+def test_the_licence_is_stated_in_the_model_card(
+    inherited: list[tuple[str, str]], card: str | None, asked: str | None, stated: str, hub: Hub, digits: Path, tmp_path: Path
+) -> None:
+    folder = _with_licences(_copied(digits, tmp_path / "model"), *inherited)
+    if card is not None:
+        (folder / "README.md").write_text(card)
+    assert push(folder, BIRDS, licence=asked).licence.lower() == stated
+    found = hub.repositories["me/birds"].files["README.md"].decode()
+    assert stated_licence(found) == stated
+    assert ("# Mine" in found) == (card is not None and "# Mine" in card)
+
+
+@pytest.mark.parametrize("inherited", [[("a", "Apache-2.0"), ("b", "MIT")], [("a", "Apache-2.0"), ("b", "unknown")], [("a", "unknown")]])
+def test_different_or_unknown_licences_of_weights_need_a_decision(
+    inherited: list[tuple[str, str]], hub: Hub, digits: Path, tmp_path: Path
+) -> None:
+    folder = _with_licences(_copied(digits, tmp_path / "model"), *inherited)
+    with pytest.raises(InputError, match=r"licence of the model isn't known \(its weights: a: .*\); pass one with --licence"):
+        push(folder, BIRDS)
+
+
+def test_a_licence_that_contradicts_the_card_is_refused(hub: Hub, digits: Path, tmp_path: Path) -> None:
+    folder = _copied(digits, tmp_path / "model")
+    (folder / "README.md").write_text("---\nlicense: gpl-3.0\n---\n")
+    with pytest.raises(InputError, match=r"README\.md states the licence 'gpl-3.0', but --licence is 'mit'; correct one of them"):
+        push(folder, BIRDS, licence="mit")
+    (folder / "README.md").write_bytes(b"\xff")
+    with pytest.raises(InputError, match=r"README\.md is not valid UTF-8 .*; save it as UTF-8"):
+        push(folder, BIRDS, licence="mit")
+    assert not hub.requests
+
+
+def test_a_licence_that_the_hub_refuses_publishes_nothing(hub: Hub, digits: Path) -> None:
+    with pytest.raises(InputError, match=r"the push failed, and nothing was published .*Invalid metadata"):
+        push(digits, BIRDS, licence="nonsense")
+    assert set(hub.repositories["me/birds"].files) == {".gitattributes"}
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("present", [{"pytorch_model.bin": b"x"}, {"config.json": b"{}", "README.md": b""}])
+def test_files_of_other_programs_are_not_replaced(present: dict[str, bytes], hub: Hub, digits: Path) -> None:
+    hub.add("me/birds", present)
+    with pytest.raises(InputError, match=r"contains files of another program .*, which won't be replaced; choose another name"):
+        push(digits, BIRDS, licence="mit")
+    assert hub.repositories["me/birds"].files == present
+
+
+def test_a_commit_is_no_branch(hub: Hub, digits: Path) -> None:
+    with pytest.raises(InputError, match="a commit can't be changed; expected hf:OWNER/NAME, or hf:OWNER/NAME@BRANCH"):
+        push(digits, f"{BIRDS}@{'0' * 40}", licence="mit")
+
+
+def test_offline_nothing_is_pushed(hub: Hub, digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(InputError, match="HF_HUB_OFFLINE forbids requests; unset it to push"):
+        push(digits, BIRDS, licence="mit")
+
+
+def test_a_push_without_write_access_is_refused(hub: Hub, digits: Path) -> None:
+    hub.token = "secret"
+    with pytest.raises(InputError, match="log in with hf auth login, or set HF_TOKEN"):
+        push(digits, BIRDS, licence="mit")
+
+
+def test_a_repository_that_was_changed_meanwhile_is_left_as_it_is(hub: Hub, digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    push(digits, BIRDS, licence="mit")
+    first = next(iter(hub.repositories["me/birds"].commits))
+    monkeypatch.setattr("zoo.publishing.push.listed", lambda reference: (first, [".gitattributes"]))
+    with pytest.raises(InputError, match="changed during the push, which was not carried out; push again"):
+        push(digits, BIRDS, licence="apache-2.0")
+    assert len(hub.repositories["me/birds"].commits) == 2
+
+
+def test_graphs_with_pickles_are_refused(hub: Hub, digits: Path, tmp_path: Path) -> None:
+    folder = _copied(digits, tmp_path / "model")
+    (folder / "pictures.pt2").write_bytes(b"")
+    with pytest.raises(
+        InputError, match=r"pictures\.pt2 contains pickles, which aren't published; export the model with --format openvino"
+    ):
+        push(folder, BIRDS, licence="mit")
+
+
+def test_a_signed_model_is_published_as_it_is(hub: Hub, birds: Path, tmp_path: Path) -> None:
+    private, public = write_keys(tmp_path / "keys")
+    private = private.rename(tmp_path / "key.pem")
+    folder = _copied(birds, tmp_path / "model")
+    (folder / "notes.rst").write_text("mine")
+    sign(folder, private)
+    with pytest.raises(
+        InputError, match=r"the signature covers notes\.rst, which isn't published; remove the file, and sign the model again"
+    ):
+        push(folder, BIRDS, licence="mit")
+    (folder / "notes.rst").unlink()
+    sign(folder, private)
+    assert push(folder, BIRDS, licence="mit").timm
+    assert {"config.json", "model.safetensors", "model.sig", "weights.safetensors"} < set(hub.repositories["me/birds"].files)
+    assert load(BIRDS, trust="enforce", trusted_keys=public.parent).classes == ("robin", "wren")
+    assert not hub.asked("GET .*model.safetensors")

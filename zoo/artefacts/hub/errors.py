@@ -30,9 +30,8 @@ def explained(reference: Reference, write: bool = False) -> Iterator[None]:
         if (found := _of_hub(reference, error, write) or _of_network(reference, error)) is not None:
             raise found from error
         if write and isinstance(error, RuntimeError | ValueError):  # a failed upload, or metadata of the model card that the Hub refuses
-            raise InputError(
-                f"{reference}: the push failed, and nothing was published ({reason(error)}). Correct this, or push again"
-            ) from error
+            why = " ".join(str(error).split()) if isinstance(error, ValueError) else reason(error)
+            raise InputError(f"{reference}: the push failed, and nothing was published ({why}). Correct this, or push again") from error
         raise
 
 

@@ -17,7 +17,8 @@ from zoo.images.preprocess import Preprocess
 from zoo.models.classes import imagenet_classes
 from zoo.models.weights.layouts import Weights
 
-_HARMLESS = {"num_classes", "drop_rate", "drop_path_rate", "drop_block_rate", "global_pool", "pretrained"}  # model_args of the same network
+# timm's arguments that leave the network as it is, or whose effect on the shapes of the weights is checked
+_HARMLESS = {"num_classes", "in_chans", "drop_rate", "drop_path_rate", "drop_block_rate", "global_pool", "pretrained"}
 _AVERAGE = ("avg", "fast", "fastavg")  # timm's names of average pooling
 
 
@@ -54,9 +55,10 @@ def described_by_timm(weights: Weights, snapshot: Snapshot, backbone: str) -> We
     config = _config(snapshot)
     if config.get("architecture") != backbone:
         return weights
-    changed = sorted(name for name in config.get("model_args") or {} if name not in _HARMLESS)
-    if changed or config.get("global_pool", "avg") not in _AVERAGE:
-        what = ", ".join(changed) or f"global_pool {config['global_pool']!r}"
+    arguments = config.get("model_args") or {}
+    changed, pool = sorted({*arguments} - _HARMLESS), {"global_pool": "avg", **config, **arguments}["global_pool"]
+    if changed or pool not in _AVERAGE:
+        what = ", ".join(changed) or f"global_pool {pool!r}"
         raise InputError(
             f"{snapshot}: {TIMM_CONFIG} changes the network ({what}), which the backbone {backbone} of the zoo doesn't support"
         )
