@@ -61,7 +61,7 @@ COMMANDS: dict[str, Command] = {
         "zoo.cli.artefacts.verify:VerifyFlags",
     ),
     "push": Command(
-        "publish a model on the Hugging Face Hub: zoo push runs/mine hf:me/mine --licence apache-2.0",
+        "publish a model on the Hugging Face Hub: zoo push runs/mine hf:me/mine --licence Apache-2.0",
         "zoo.cli.artefacts.push:run",
         "zoo.cli.artefacts.push:PushFlags",
         loads=True,

@@ -34,8 +34,11 @@ _MARKER = "model.json"
 SBOM = "sbom.cdx.json"  # inventory of an exported model
 
 
-def check_place(folder: Path, compiled: bool) -> None:
-    """Raise an `InputError` if other files are in a folder, or if a compiled model would replace a trainable one."""
+def check_place(folder: Path, compiled: bool, card: bytes | None = None) -> None:
+    """Raise an `InputError` if other files are in a folder, or if a compiled model would replace a trainable one.
+
+    A model card may be there if `zoo card` wrote it, or if its content is `card`.
+    """
     check_replaceable(folder, _MARKER)
     if not folder.is_dir():
         return
@@ -49,8 +52,9 @@ def check_place(folder: Path, compiled: bool) -> None:
         networks = {Path(each["file"]).stem for each in content.get("compiled", {}).get("networks", [])}
         labels |= {f"labels-{name}.txt" for name in content.get("heads", {})}
     graphs = {path.name for path in folder.iterdir() if path.is_file() and path.stem in networks}
-    card = {CARD} if is_generated(folder / CARD) else set[str]()
-    refuse_others(folder, {_MARKER, WEIGHTS, TIMM_CONFIG, TIMM_WEIGHTS, SCRIPT, SIGNATURE, SBOM, *labels, *graphs, *card})
+    path = folder / CARD
+    own = {CARD} if is_generated(path) or (path.is_file() and path.read_bytes() == card) else set[str]()
+    refuse_others(folder, {_MARKER, WEIGHTS, TIMM_CONFIG, TIMM_WEIGHTS, SCRIPT, SIGNATURE, SBOM, *labels, *graphs, *own})
 
 
 def save(model: Model, folder: str | Path) -> Path:

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from zoo.artefacts import trust
-from zoo.artefacts.hub.snapshot import MODEL, Snapshot, fetch
+from zoo.artefacts.hub.snapshot import CARD, MODEL, Snapshot, fetch
 from zoo.artefacts.signing import SIGNATURE
 from zoo.errors import InputError
 from zoo.models.archive import check_place, load, save
@@ -50,7 +50,8 @@ def _copy(found: Snapshot, out: Path) -> None:
         if not found.is_model:
             save(load(str(found), licence_policy="any"), out)
             return
-        check_place(out, compiled=not weights_file(found.folder).is_file())
+        card = (found.folder / CARD).read_bytes() if CARD in found.files else None
+        check_place(out, compiled=not weights_file(found.folder).is_file(), card=card)
         with draft_folder(out, MODEL) as draft:
             for name in found.files:
                 shutil.copyfile(found.folder / name, draft / name)

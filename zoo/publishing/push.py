@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
@@ -18,11 +19,14 @@ from zoo.artefacts.hub.errors import explained
 from zoo.artefacts.hub.reference import COMMIT, Reference, endpoint, is_offline, require_package
 from zoo.artefacts.hub.snapshot import CARD, MODEL, TIMM_CONFIG, TIMM_WEIGHTS, WEIGHTS, listed, model_files, stated_licence
 from zoo.artefacts.signing import SIGNATURE, verified_manifest
-from zoo.backbones import UNKNOWN, Licence
 from zoo.errors import InputError
 from zoo.models.archive import load
-from zoo.models.config import ModelConfig, model_folder
+from zoo.models.config import model_folder
+from zoo.models.model import Model
+from zoo.models.readme import is_generated
 from zoo.publishing.timm_form import write_timm_form
+from zoo.report.card import card_text
+from zoo.report.card_licence import Terms, stated_terms
 
 _SMALL = (".gitattributes", "LICENSE", "LICENSE.md", "LICENSE.txt", CARD)  # files that a repository without a model may contain
 
@@ -57,9 +61,9 @@ def push(
     to: str,
     *,
     licence: str | None = None,
+    licence_link: str | None = None,
     private: bool = False,
     message: str | None = None,
-    say: Callable[[str], None] | None = None,
 ) -> Pushed:
     """Publish a saved or exported model in a repository of the Hub.
 
@@ -70,21 +74,21 @@ def push(
     Args:
         model: folder of a saved or exported model, or of a finished run.
         to: repository, hf:OWNER/NAME, which is created unless it exists, or hf:OWNER/NAME@BRANCH.
-        licence: licence of the model, such as "apache-2.0"; None for that of the model card README.md in the folder, or else that of the
-            weights which the model was trained from.
+        licence: licence of the model, as for `zoo.card`. None for that of the model card README.md in the folder, or else, if the model
+            wasn't trained, that of its weights.
+        licence_link: URL of a licence that isn't in the Hub's list.
         private: whether a new repository is private.
         message: message of the commit.
-        say: callback that receives messages; None for none.
 
     Returns:
         The commit.
 
     Raises:
-        InputError: no licence is known, the folder contains no model, or a graph that contains pickles, the repository contains files of
-            other programs, or the Hub refuses the commit or can't be reached.
+        InputError: no licence is known, or it contradicts another one, the folder contains no model, or a graph that contains pickles, the
+            repository contains files of other programs, or the Hub refuses the commit or can't be reached.
 
     Example:
-        >>> zoo.push("runs/birds", "hf:me/birds", licence="apache-2.0")  # doctest: +SKIP
+        >>> zoo.push("runs/birds", "hf:me/birds", licence="Apache-2.0")  # doctest: +SKIP
     """
     reference, folder = Reference.parse(to), model_folder(model)
     require_package()
@@ -93,13 +97,13 @@ def push(
     if is_offline():
         raise InputError(f"{reference}: HF_HUB_OFFLINE forbids requests; unset it to push")
     built = load(folder, licence_policy="any")
-    stated = _licence(folder, built.config, licence, say or (lambda text: None))
+    card = _card(folder, built, licence, licence_link, reference.name)
+    stated = str(stated_licence(card))
     with tempfile.TemporaryDirectory(prefix="zoo-push-") as place:
-        added: dict[str, Path | bytes] = {CARD: _card(folder, built.config, stated, reference)}
         reason = write_timm_form(built, Path(place), stated)
+        files = _files(folder, shared=not reason) | {CARD: card.encode()}
         if not reason:
-            added |= {name: Path(place) / name for name in (TIMM_CONFIG, TIMM_WEIGHTS)}
-        files = _files(folder, shared=not reason) | added
+            files |= {name: Path(place) / name for name in (TIMM_CONFIG, TIMM_WEIGHTS)}
         commit = _commit(reference, files, private, message or f"Add the model {built.backbone_name}")
     return Pushed(reference.repository, commit, reference.url, stated, tuple(sorted(files)), not reason)
 
@@ -113,8 +117,7 @@ def _files(folder: Path, shared: bool) -> dict[str, Path | bytes]:
     names = set(model_files([*present])) - {TIMM_CONFIG, TIMM_WEIGHTS}
     if graphs := sorted(name for name in present if name.endswith(".pt2")):
         raise InputError(f"{folder / graphs[0]} contains pickles, which aren't published; export the model with --format openvino or onnx")
-    if (folder / SIGNATURE).is_file():
-        signed = set(verified_manifest(Bundle.read(folder / SIGNATURE), folder / SIGNATURE).digests)
+    if signed := _signed(folder):
         if others := sorted(signed - names):
             raise InputError(
                 f"{folder}: the signature covers {others[0]}, which isn't published; remove the file, and sign the model again"
@@ -124,53 +127,54 @@ def _files(folder: Path, shared: bool) -> dict[str, Path | bytes]:
     return {name: present[name] for name in sorted(names)}
 
 
-def _licence(folder: Path, config: ModelConfig, asked: str | None, say: Callable[[str], None]) -> str:
-    """Return the licence under which a model is published.
+def _card(folder: Path, model: Model, licence: str | None, link: str | None, name: str) -> str:
+    """Return the model card: that in the folder, with the licence if it states none, or else a new one.
 
     Raises:
-        InputError: none is known, or the model card states another one than the caller.
+        InputError: no licence is known, it contradicts that of the card or of the weights, or a signature covers a card without one.
     """
-    card = _existing_card(folder)
-    stated = None if card is None else stated_licence(card)
-    if asked is not None and stated is not None and asked.lower() != stated.lower():
-        raise InputError(f"{folder / CARD} states the licence {stated!r}, but --licence is {asked!r}; correct one of them")
-    inherited = [each for each in config.licences if each.licence != UNKNOWN]
-    known = {each.licence.lower() for each in inherited} if len(inherited) == len(config.licences) else set[str]()
-    chosen = asked or stated or (known.pop() if len(known) == 1 and not inherited[0].note else None)
-    if not chosen or not chosen.strip():
-        raise InputError(
-            f"{folder}: the licence of the model isn't known{_inherited(config.licences)}; pass one with --licence, such as apache-2.0, or "
-            f"write 'license: …' into the metadata of {CARD}"
-        )
-    for each in inherited:
-        if Licence("", chosen).permissive and not each.permissive:
-            say(f"the model is published under {chosen}, but was trained from {each.weights}, whose licence is {each.licence}")
-    return chosen.strip()
-
-
-def _inherited(licences: tuple[Licence, ...]) -> str:
-    return f" (its weights: {'; '.join(f'{each.weights}: {each.licence}' for each in licences)})" if licences else ""
-
-
-def _existing_card(folder: Path) -> str | None:
     path = folder / CARD
+    terms = stated_terms(model.config.licences, "training" in model.metadata, licence, link)
+    card = _existing_card(path)
+    if card is None or (stated_licence(card) is None and is_generated(path)):
+        found = card_text(folder, licence=licence, licence_link=link, name=name)
+    elif (stated := stated_licence(card)) is not None:
+        asked = None if terms is None or licence is None else terms.name or terms.identifier
+        if asked is not None and asked != stated.lower():
+            raise InputError(f"{path} states the licence {stated!r}, but --licence is {licence!r}; correct one of them")
+        found = card
+    else:
+        found = card if terms is None else _with_terms(card, terms)
+    if stated_licence(found) is None:
+        inherited = "; ".join(f"{each.weights}: {each.licence}" for each in model.config.licences)
+        raise InputError(
+            f"{folder}: the licence of the model isn't known{f' (its weights: {inherited})' if inherited else ''}; "
+            f"pass one with --licence, such as Apache-2.0, or write 'license: …' into the metadata of {CARD}"
+        )
+    if card is not None and found != card and CARD in _signed(folder):
+        raise InputError(f"{path} is signed and states no licence; write 'license: …' into its metadata, and sign the model again")
+    return found
+
+
+def _existing_card(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8") if path.is_file() else None
+        return path.read_bytes().decode("utf-8") if path.is_file() else None
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not valid UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
 
 
-def _card(folder: Path, config: ModelConfig, licence: str, reference: Reference) -> bytes:
-    """Return the model card: that in the folder, with the licence if it states none, or else a short one."""
-    card = _existing_card(folder)
-    if card is not None and stated_licence(card) is not None:
-        return card.encode()
-    about: dict[str, Any] = {"license": licence.lower(), "library_name": "resnet-zoo", "tags": ["resnet-zoo", config.backbone]}
-    if card is None:
-        return f"---\n{yaml.safe_dump(about, sort_keys=False)}---\n\n# {reference.name}\n".encode()
-    if card.startswith("---"):
-        return card.replace("---", f"---\nlicense: {licence.lower()}", 1).encode()
-    return f"---\n{yaml.safe_dump(about, sort_keys=False)}---\n\n{card}".encode()
+def _with_terms(card: str, terms: Terms) -> str:
+    """Return a model card whose metadata, which may be missing, also contain the licence."""
+    values = {"license": terms.identifier, "license_name": terms.name, "license_link": terms.link}
+    lines = yaml.safe_dump({name: value for name, value in values.items() if value is not None}, sort_keys=False)
+    start = re.match(r"---[ \t]*\r?\n", card)
+    return f"{start[0]}{lines}{card[start.end() :]}" if start is not None else f"---\n{lines}---\n\n{card}"
+
+
+def _signed(folder: Path) -> set[str]:
+    """Return the names of the files that the signature of a model covers; none without a signature."""
+    path = folder / SIGNATURE
+    return set(verified_manifest(Bundle.read(path), path).digests) if path.is_file() else set()
 
 
 def _commit(reference: Reference, files: Mapping[str, Path | bytes], private: bool, message: str) -> str:

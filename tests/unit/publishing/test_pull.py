@@ -8,6 +8,7 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -262,7 +263,7 @@ def test_signatures_are_verified_before_a_pulled_model_is_parsed(hub: Hub, digit
     sign(model, private)
     (model / "README.md").write_text("---\nlicense: mit\n---\n")  # not covered
     hub.add_folder("me/digits", model)
-    trusted = {"trust": "enforce", "trusted_keys": public.parent}
+    trusted: dict[str, Any] = {"trust": "enforce", "trusted_keys": public.parent}
     assert load(DIGITS, **trusted).hub is not None
     assert build("resnet20", weights=DIGITS, **trusted).hub is not None
     pull(DIGITS, tmp_path / "copy")
@@ -279,12 +280,11 @@ def test_signatures_are_verified_before_a_pulled_model_is_parsed(hub: Hub, digit
 @pytest.mark.parametrize(("card", "stated"), [("---\nlicense: cc-by-nc-4.0\n---\n", "cc-by-nc-4.0"), ("# Digits", "unknown")])
 def test_the_licence_is_checked_before_weights_are_fetched(card: str, stated: str, hub: Hub, digits: Path) -> None:
     hub.add("me/digits", {**{path.name: path.read_bytes() for path in digits.iterdir()}, "README.md": card.encode()})
-    for loading in (
-        lambda: load(DIGITS, licence_policy="permissive"),
-        lambda: build("resnet20", weights=DIGITS, licence_policy="permissive"),
-    ):
-        with pytest.raises(InputError, match=f"refused weights without a permissive licence.*hf:me/digits@[0-9a-f]{{40}}: {stated}"):
-            loading()
+    refused = f"refused weights without a permissive licence.*hf:me/digits@[0-9a-f]{{40}}: {stated}"
+    with pytest.raises(InputError, match=refused):
+        load(DIGITS, licence_policy="permissive")
+    with pytest.raises(InputError, match=refused):
+        build("resnet20", weights=DIGITS, licence_policy="permissive")
     assert not hub.asked("safetensors")
 
 

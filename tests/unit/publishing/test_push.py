@@ -18,7 +18,7 @@ from huggingface_hub import constants
 
 from tests.unit.artefacts.signatures import write_keys
 from tests.unit.publishing.hub import Hub
-from zoo import Model, build, load, push, save, sign
+from zoo import Model, build, card, load, push, save, sign
 from zoo.artefacts.hub.snapshot import stated_licence
 from zoo.backbones import Licence
 from zoo.errors import InputError
@@ -151,26 +151,28 @@ def _copied(folder: Path, to: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("inherited", "card", "asked", "stated"),
+    ("inherited", "text", "asked", "stated"),
     [
-        ([("a", "Apache-2.0"), ("b", "apache-2.0")], None, None, "apache-2.0"),
+        ([("a", "Apache-2.0"), ("b", "Apache-2.0")], None, None, "apache-2.0"),
         ([("a", "Apache-2.0")], None, "mit", "mit"),
         ([], "---\nlicense: bsd-3-clause\n---\n# Mine", None, "bsd-3-clause"),
         ([], "---\ntags: [birds]\n---\n# Mine", "mit", "mit"),
         ([], "# Mine", "mit", "mit"),
         ([], None, "MIT", "mit"),
+        ([], "---\r\ntags: [birds]\r\n---\r\n# Mine", "mit", "mit"),
+        ([("a", "CC-BY-NC-4.0")], None, None, "cc-by-nc-4.0"),
     ],
 )
 def test_the_licence_is_stated_in_the_model_card(
-    inherited: list[tuple[str, str]], card: str | None, asked: str | None, stated: str, hub: Hub, digits: Path, tmp_path: Path
+    inherited: list[tuple[str, str]], text: str | None, asked: str | None, stated: str, hub: Hub, digits: Path, tmp_path: Path
 ) -> None:
     folder = _with_licences(_copied(digits, tmp_path / "model"), *inherited)
-    if card is not None:
-        (folder / "README.md").write_text(card)
+    if text is not None:
+        (folder / "README.md").write_bytes(text.encode())
     assert push(folder, BIRDS, licence=asked).licence.lower() == stated
     found = hub.repositories["me/birds"].files["README.md"].decode()
     assert stated_licence(found) == stated
-    assert ("# Mine" in found) == (card is not None and "# Mine" in card)
+    assert ("# Mine" in found) == (text is not None)
 
 
 @pytest.mark.parametrize("inherited", [[("a", "Apache-2.0"), ("b", "MIT")], [("a", "Apache-2.0"), ("b", "unknown")], [("a", "unknown")]])
@@ -193,10 +195,22 @@ def test_a_licence_that_contradicts_the_card_is_refused(hub: Hub, digits: Path, 
     assert not hub.requests
 
 
-def test_a_licence_that_the_hub_refuses_publishes_nothing(hub: Hub, digits: Path) -> None:
+def test_a_licence_that_the_hub_refuses_publishes_nothing(hub: Hub, digits: Path, tmp_path: Path) -> None:
+    folder = _copied(digits, tmp_path / "model")
+    (folder / "README.md").write_text("---\nlicense: nonsense\n---\n")
     with pytest.raises(InputError, match=r"the push failed, and nothing was published .*Invalid metadata"):
-        push(digits, BIRDS, licence="nonsense")
+        push(folder, BIRDS)
     assert set(hub.repositories["me/birds"].files) == {".gitattributes"}
+
+
+def test_a_card_without_a_licence_is_completed_and_other_licences_have_a_link(hub: Hub, digits: Path, tmp_path: Path) -> None:
+    folder = _copied(digits, tmp_path / "model")
+    card(folder)
+    terms: dict[str, Any] = {"licence": "My terms", "licence_link": "https://example.org/terms"}
+    assert push(folder, BIRDS, **terms).licence == "my-terms"
+    (folder / "README.md").write_text("# Mine")
+    assert push(folder, BIRDS, **terms).licence == "my-terms"
+    assert "license_link: https://example.org/terms" in hub.repositories["me/birds"].files["README.md"].decode()
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------
@@ -256,6 +270,12 @@ def test_a_signed_model_is_published_as_it_is(hub: Hub, birds: Path, tmp_path: P
     ):
         push(folder, BIRDS, licence="mit")
     (folder / "notes.rst").unlink()
+    sign(folder, private)
+    (folder / "README.md").write_text("# Mine")
+    sign(folder, private)
+    with pytest.raises(InputError, match=r"README\.md is signed and states no licence; write 'license: …' into its metadata, and sign the"):
+        push(folder, BIRDS, licence="mit")
+    (folder / "README.md").unlink()
     sign(folder, private)
     assert push(folder, BIRDS, licence="mit").timm
     assert {"config.json", "model.safetensors", "model.sig", "weights.safetensors"} < set(hub.repositories["me/birds"].files)

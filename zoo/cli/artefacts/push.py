@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -22,8 +21,10 @@ class PushFlags:
     to: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="hf:OWNER/NAME[@BRANCH]")]
     """Repository, which is created unless it exists."""
     licence: str | None = None
-    """Licence of the model, such as apache-2.0; by default that of README.md in the folder, or else that of the weights which the model was
-    trained from. Without a licence, nothing is published."""
+    """Licence of the model: an SPDX identifier, such as Apache-2.0, or another name with --licence-link. By default that of README.md in
+    the folder (zoo card), or else, if the model wasn't trained, that of its weights. Without a licence, nothing is published."""
+    licence_link: str | None = None
+    """URL of a licence that isn't in the Hub's list."""
     private: bool = False
     """Create a private repository, which only you and members of your organisation can see. An existing one isn't changed."""
     message: str | None = None
@@ -36,9 +37,8 @@ def run(flags: PushFlags) -> int:
     from zoo.publishing.push import push
 
     found = push(
-        flags.model, flags.to, licence=flags.licence, private=flags.private, message=flags.message,
-        say=lambda text: print(text, file=sys.stderr),
-    )  # fmt: skip
+        flags.model, flags.to, licence=flags.licence, licence_link=flags.licence_link, private=flags.private, message=flags.message
+    )
     if flags.json:
         print_json(found.to_dict())
         return 0
