@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from zoo.artefacts.encryption import encrypt
     from zoo.artefacts.signing import sign, verify
     from zoo.backbones import list_backbones
     from zoo.benchmarks.harness.bench import bench
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {
+    "zoo.artefacts.encryption": ("encrypt",),
     "zoo.artefacts.signing": ("sign", "verify"),
     "zoo.backbones": ("list_backbones",),
     "zoo.benchmarks.harness.bench": ("bench",),
@@ -80,6 +82,7 @@ __all__ = [
     "card",
     "compile",
     "create_model",
+    "encrypt",
     "evaluate",
     "export",
     "freeze",

@@ -1,1 +1,1 @@
-"""Signatures of models and other artefacts: making and verifying them, and deciding which models may be loaded."""
+"""Signatures and encryption of models and other artefacts, and the decision which models may be loaded."""

@@ -60,6 +60,11 @@ class Bundle:
             raise SignatureError(f"{path.parent} is not signed: there is no {path.name}; sign it with zoo sign", path) from None
         if len(data) > _MAX_BYTES:
             raise SignatureError(f"{path} is larger than any signature", path)
+        return cls.parse(data, path)
+
+    @classmethod
+    def parse(cls, data: bytes, path: Path) -> Bundle:
+        """Read the content of a signature file; the path is for messages. Raise a `SignatureError` if it isn't a signature."""
         try:
             text = data.decode("utf-8")
             content = json.loads(text)

@@ -142,7 +142,7 @@ def make(path: Path, signature: Path, version: int | None, date: datetime) -> Ma
     """
     digests, fast = dict[str, Digest](), dict[str, str]()
     for name, file in sorted(files(path, signature)):
-        if problem := _problem(file, links=False) or _unwritable(name):
+        if problem := obstacle(file, links=False) or unwritable(name):
             raise InputError(f"{file} can't be signed: {problem}; remove it, or replace it with a copy of the file")
         digests[name], fast[name] = ("sha256", _digest(file, "sha256")[0]), _digest(file, "blake3")[0]
     if not digests:
@@ -170,7 +170,7 @@ def compare(path: Path, signature: Path, manifest: Manifest, keep: tuple[str, ..
         if name not in manifest.digests:
             ignored = any(name == each or name.startswith(f"{each}/") for each in manifest.ignored)
             findings.append(f"{name} is excluded from the signature" if ignored else f"{name} was added after signing")
-        elif problem := _problem(file, manifest.links):
+        elif problem := obstacle(file, manifest.links):
             findings.append(f"{name}: {problem}")
         elif whole or name in keep:
             algorithm, expected = ("blake3", manifest.fast[name]) if manifest.fast else manifest.digests[name]
@@ -190,7 +190,25 @@ def compare(path: Path, signature: Path, manifest: Manifest, keep: tuple[str, ..
     return Found(tuple(findings), contents if not findings else {}, identities)
 
 
-def files(path: Path, signature: Path) -> Iterator[tuple[str, Path]]:
+def compare_contents(contents: Mapping[str, bytes | memoryview], signature: str, manifest: Manifest) -> tuple[str, ...]:
+    """Compare files in memory with a manifest, and return the differences, one sentence each; `signature` is the name of the signature."""
+    findings = []
+    present = {name: data for name, data in contents.items() if name != signature and (manifest.covers(name) or name in manifest.digests)}
+    for name, data in sorted(present.items()):
+        if name not in manifest.digests:
+            findings.append(f"{name} was added after signing")
+            continue
+        algorithm, expected = ("blake3", manifest.fast[name]) if manifest.fast else manifest.digests[name]
+        try:
+            changed = _hashed(data, algorithm) != expected
+        except ValueError as error:
+            findings.append(f"{name} can't be hashed ({error})")
+            continue
+        findings += [f"{name} was changed after signing"] if changed else []
+    return (*findings, *(f"{name} is missing" for name in sorted(set(manifest.digests) - set(present))))
+
+
+def files(path: Path, signature: Path | None = None) -> Iterator[tuple[str, Path]]:
     """Yield the name and the path of everything in a folder but the signature and folders, also links and hidden files."""
     if not path.is_dir():
         yield SINGLE, path
@@ -212,7 +230,7 @@ def identity(path: Path | int) -> Identity:
     return about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
 
 
-def _problem(path: Path, links: bool) -> str:
+def obstacle(path: Path, links: bool) -> str:
     """Return why a path isn't accepted as a file; "" if it is."""
     mode = path.lstat().st_mode
     if stat.S_ISLNK(mode):
@@ -230,7 +248,8 @@ def _is_cached(path: Path) -> bool:
     return snapshots.name == "snapshots" and (path.parent / path.readlink()).parent.resolve() == snapshots.parent.resolve() / "blobs"
 
 
-def _unwritable(name: str) -> str:
+def unwritable(name: str) -> str:
+    """Return why a file can't be listed under its name; "" if it can."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -249,7 +268,7 @@ def _digest(path: Path, algorithm: str) -> tuple[str, Identity]:
     return digest(), before
 
 
-def _hashed(data: bytes, algorithm: str) -> str:
+def _hashed(data: bytes | memoryview, algorithm: str) -> str:
     update, digest = _hasher(algorithm)
     update(data)
     return digest()

@@ -13,7 +13,7 @@ from typing import Any
 
 from zoo.artefacts import certificates, keyless, keys
 from zoo.artefacts.bundle import Bundle, check_overwritable, signed
-from zoo.artefacts.manifest import Found, Manifest, compare, make
+from zoo.artefacts.manifest import Manifest, compare, make
 from zoo.errors import InputError, SignatureError
 from zoo.system.files import write_text
 from zoo.system.wording import look_at
@@ -181,7 +181,7 @@ def verify(
     except ValueError as error:
         raise SignatureError(f"{place}: {error}", place) from error
     check_release(manifest, least, place)
-    raise_findings(target, compare(target, place, manifest))
+    raise_findings(target, compare(target, place, manifest).findings)
     return Signed(target, place, signer, manifest.version, manifest.date, tuple(manifest.digests))
 
 
@@ -226,11 +226,11 @@ def check_release(manifest: Manifest, least: NotBefore | None, place: Path) -> N
         raise SignatureError(f"{place}: rolled back: its {kind} is {found}, but --not-before is {least}", place)
 
 
-def raise_findings(path: Path, found: Found) -> None:
+def raise_findings(path: Path, findings: tuple[str, ...]) -> None:
     """Raise a `SignatureError` that lists the files that differ from the signed ones, if there are any."""
-    if found.findings:
-        shown = [*found.findings[:20], *([f"… and {len(found.findings) - 20} more"] if len(found.findings) > 20 else [])]
-        raise SignatureError(f"{path} is not what was signed: {'; '.join(shown)}", path, found.findings)
+    if findings:
+        shown = [*findings[:20], *([f"… and {len(findings) - 20} more"] if len(findings) > 20 else [])]
+        raise SignatureError(f"{path} is not what was signed: {'; '.join(shown)}", path, findings)
 
 
 def parse_not_before(value: int | str | date | datetime | None) -> NotBefore | None:

@@ -9,7 +9,7 @@ changes by other users of the machine, but not those of its administrator, nor t
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -17,15 +17,18 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from zoo.artefacts import identities
 from zoo.artefacts.bundle import Bundle
+from zoo.artefacts.encryption import decrypted, is_encrypted
 from zoo.artefacts.keys import require_packages, trusted_keys
-from zoo.artefacts.manifest import Identity, compare, identity
+from zoo.artefacts.manifest import Identity, Manifest, compare, compare_contents, identity
 from zoo.artefacts.signing import SIGNATURE, NotBefore, check_key, check_release, parse_not_before, raise_findings, verified_manifest
 from zoo.errors import InputError, SignatureError
 from zoo.system.configuration import configuration
 
 _LOG = logging.getLogger("zoo")
 Mode = Literal["off", "warn", "enforce"]
+TrustedKeys = dict[str, tuple[str, Any]]  # public keys by their hint, with the name of their file
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,14 @@ class Admitted:
     Attributes:
         contents: verified content of files by name; files that aren't there are read from the disk.
         identities: identity of each verified file; empty if nothing was verified.
-        folder: folder of the model.
+        folder: folder of the model, or the encrypted file.
+        encrypted: whether the model is encrypted, so that `contents` has all of its files, and none of them may be written to the disk.
     """
 
     folder: Path
-    contents: Mapping[str, bytes] = field(default_factory=dict)
+    contents: Mapping[str, bytes | memoryview] = field(default_factory=dict)
     identities: Mapping[str, Identity] = field(default_factory=dict)
+    encrypted: bool = False
 
     def check(self, *names: str) -> None:
         """Raise a `SignatureError` if a file that has just been read isn't the one that was verified."""
@@ -133,11 +138,18 @@ def throughout(policy: Policy) -> Iterator[None]:
         _process.pop()
 
 
-def admit(folder: Path, parsed: Sequence[str], *, whole: bool = True, policy: Policy | None = None, signature: str = SIGNATURE) -> Admitted:
-    """Verify a folder or file according to a policy, before anything in it is parsed.
+def admit(
+    folder: Path,
+    parsed: Sequence[str],
+    *,
+    whole: bool = True,
+    policy: Policy | None = None,
+    signature: str = SIGNATURE,
+) -> Admitted:
+    """Verify a folder or file according to a policy, before anything in it is parsed. An encrypted model is decrypted into memory first.
 
     Args:
-        folder: folder of a saved or exported model, or a file.
+        folder: folder of a saved or exported model, an encrypted model, or another file.
         parsed: names of the small files whose verified content the caller parses.
         whole: whether to hash all files; otherwise only those that are parsed, for callers that read no other ones.
         policy: the policy; None for the present one.
@@ -145,29 +157,58 @@ def admit(folder: Path, parsed: Sequence[str], *, whole: bool = True, policy: Po
 
     Raises:
         SignatureError: the policy is to refuse such a model.
-        InputError: the trusted keys can't be read, or the policy is incomplete.
+        InputError: the trusted keys can't be read, the policy is incomplete, or an encrypted model can't be decrypted.
     """
     policy = policy or current()
+    if is_encrypted(folder):
+        found = Admitted(folder, decrypted(folder, identities.current(), keep=not whole), encrypted=True)
+        return _judged(folder, policy, found, lambda known: _verify_contents(found, known, policy))
+    return _judged(folder, policy, Admitted(folder), lambda known: _verified(folder, known, policy, tuple(parsed), whole, signature))
+
+
+def _judged(folder: Path, policy: Policy, unverified: Admitted, verify: Callable[[TrustedKeys], Admitted]) -> Admitted:
+    """Return what `verify` returns for the trusted keys. If that fails, refuse the model or report it, as the policy demands."""
     if policy.mode == "off":
-        return Admitted(folder)
+        return unverified
     if policy.keys is None:
         raise InputError(f"--trust {policy.mode} requires --trusted-keys DIR, a folder of public keys in PEM format")
     require_packages()
-    known = trusted_keys(policy.keys)
-    real = folder.resolve()
-    place = real / signature if real.is_dir() else real.with_name(signature)
+    known, real = trusted_keys(policy.keys), folder.resolve()
     try:
-        bundle = Bundle.read(place)
-        check_key(bundle, place, known)
-        manifest = verified_manifest(bundle, place)
-        check_release(manifest, policy.not_before, place)
-        found = compare(real, place, manifest, tuple(parsed), whole)
-        raise_findings(real, found)
-        return Admitted(real, found.contents, found.identities)
+        return verify(known)
     except SignatureError as error:
         if policy.mode == "enforce":
             raise SignatureError(f"{folder} is refused by --trust enforce: {error.reason}", folder, error.findings) from error
         if not _process or real not in _warned:
             _warned.add(real)
             _LOG.warning("%s is not trusted: %s", folder, error.reason)
-        return Admitted(folder)
+        return unverified
+
+
+def _verified(folder: Path, known: TrustedKeys, policy: Policy, parsed: tuple[str, ...], whole: bool, signature: str) -> Admitted:
+    """Verify a folder or file by its signature."""
+    real = folder.resolve()
+    place = real / signature if real.is_dir() else real.with_name(signature)
+    manifest = _manifest(Bundle.read(place), place, known, policy)
+    found = compare(real, place, manifest, parsed, whole)
+    raise_findings(real, found.findings)
+    return Admitted(real, found.contents, found.identities)
+
+
+def _verify_contents(found: Admitted, known: TrustedKeys, policy: Policy) -> Admitted:
+    """Verify a decrypted model by the signature in it, which was made before the model was encrypted."""
+    if SIGNATURE not in found.contents:
+        raise SignatureError(
+            f"{found.folder} is not signed: there is no {SIGNATURE} in it; sign the folder before it is encrypted", found.folder
+        )
+    place = found.folder / SIGNATURE
+    manifest = _manifest(Bundle.parse(bytes(found.contents[SIGNATURE]), place), place, known, policy)
+    raise_findings(found.folder, compare_contents(found.contents, SIGNATURE, manifest))
+    return found
+
+
+def _manifest(bundle: Bundle, place: Path, known: TrustedKeys, policy: Policy) -> Manifest:
+    check_key(bundle, place, known)
+    manifest = verified_manifest(bundle, place)
+    check_release(manifest, policy.not_before, place)
+    return manifest

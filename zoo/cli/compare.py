@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from zoo.artefacts.encryption import is_encrypted
 from zoo.cli.context import print_json, progress_of
 from zoo.cli.flags import BatchSize, EvaluationData, RunFlags, Workers
 from zoo.cli.heads import check_data, head_values
@@ -87,7 +88,7 @@ class Compared:
         from zoo.artefacts.hub.reference import is_reference
         from zoo.models.config import model_folder, read_description
 
-        if path.is_dir() or is_reference(path):
+        if path.is_dir() or is_reference(path) or is_encrypted(path):
             config = read_description(model_folder(path, weights=False))[0]
             return cls(path, {name: (head.task, head.options) for name, head in config.heads.items()})
         if main.task is None:
@@ -116,7 +117,7 @@ def _compare(name: str, a: Sequence[Compared], b: Sequence[Compared], text: str,
             f"the two sides have different variants of the task {task.name}; only the same variant can be compared. "
             "Prediction files of multi-label models need --multi-label"
         )
-    pictures = any(not each.path.is_file() for each in (*a, *b))  # prediction files are scored without the images
+    pictures = any(not each.path.is_file() or is_encrypted(each.path) for each in (*a, *b))  # prediction files are scored without them
     data = task.open(text, flags.run.on_error, progress.say, pictures)
     return compare(*([_scores(each, name, kinds[0], data, flags, progress) for each in side] for side in (a, b)))
 
@@ -140,7 +141,7 @@ def _scores(side: Compared, name: str, kind: tuple[str, Mapping[str, Any]], data
     from zoo.models.archive import load
 
     main, run = flags.main, flags.run
-    if side.path.is_file():
+    if side.path.is_file() and not is_encrypted(side.path):
         return evaluate_predictions(
             side.path, kind[0], data, options=kind[1], on_error=run.on_error, replicates=main.replicates, progress=progress
         )

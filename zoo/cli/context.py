@@ -12,6 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.artefacts.encryption import is_encrypted
 from zoo.cli.heads import calibration_data
 from zoo.errors import InputError, ZooError
 
@@ -78,8 +79,8 @@ def task_flags(words: list[str]) -> TaskFlags:
 
 
 def is_saved(word: str) -> bool:
-    """Return whether an argument is the folder of a saved model, or a repository of the Hub."""
-    return word.startswith("hf:") or any((Path(word) / part).is_file() for part in ("model.json", "model/model.json"))
+    """Return whether an argument is the folder of a saved model, an encrypted model, or a repository of the Hub."""
+    return word.startswith("hf:") or is_encrypted(word) or any((Path(word) / part).is_file() for part in ("model.json", "model/model.json"))
 
 
 def value_of(flag: str, words: list[str]) -> str | None:
@@ -94,6 +95,12 @@ def value_of(flag: str, words: list[str]) -> str | None:
         elif word == flag and index + 1 < len(words):
             found = words[index + 1]
     return found
+
+
+def values_of(flag: str, words: Sequence[str]) -> list[str]:
+    """Return all values of a flag before the flags are parsed."""
+    after = [words[place + 1] for place, word in enumerate(words[:-1]) if word == flag]
+    return [*after, *(word.removeprefix(f"{flag}=") for word in words if word.startswith(f"{flag}="))]
 
 
 def progress_of(quiet: bool) -> Progress:

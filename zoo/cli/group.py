@@ -18,7 +18,7 @@ class Command:
         summary: one-line description for the help page.
         function: "module:name" of the function that runs the command with the parsed flags, and returns the exit status.
         flags: "module:name" of the dataclass of the flags, or of a function that returns it for the arguments; "" for unparsed arguments.
-        loads: whether the command loads models, so that it has the flags --trust, --trusted-keys and --not-before.
+        loads: whether the command loads models, so that it has the flags of `zoo.cli.trust`, such as --trust and --identity.
     """
 
     summary: str
@@ -35,10 +35,11 @@ class Command:
         kind = _imported(self.flags)
         if not self.loads:
             return int(_imported(self.function)(parse(kind if isinstance(kind, type) else kind(words), name, words)))
+        from zoo.artefacts import identities
         from zoo.artefacts.trust import throughout
-        from zoo.cli.trust import policy_before_parsing, with_trust
+        from zoo.cli.trust import keys_before_parsing, policy_before_parsing, with_trust
 
-        with throughout(policy_before_parsing(words)):
+        with throughout(policy_before_parsing(words)), identities.throughout(keys_before_parsing(words)):
             flags = parse(with_trust(kind if isinstance(kind, type) else kind(words)), name, words)
             with throughout(flags.trust.policy):
                 return int(_imported(self.function)(flags.command))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 
 import tyro
 
-from zoo.cli.context import class_list, is_saved, progress_of, value_of
+from zoo.artefacts.encryption import refuse_as_weights
+from zoo.cli.context import class_list, is_saved, progress_of, value_of, values_of
 from zoo.cli.flags import RunFlags, combine
 from zoo.cli.heads import head_settings, named_values
 from zoo.cli.parsing import parsed_lists
@@ -105,17 +106,12 @@ def heads_of(words: Sequence[str]) -> dict[str, str]:
     return heads
 
 
-def values_of(flag: str, words: Sequence[str]) -> list[str]:
-    """Return all values of a flag before the flags are parsed."""
-    after = [words[place + 1] for place, word in enumerate(words[:-1]) if word == flag]
-    return [*after, *(word.removeprefix(f"{flag}=") for word in words if word.startswith(f"{flag}="))]
-
-
 def _saved_heads(words: Sequence[str]) -> dict[str, str]:
     """Return the tasks of the heads of the saved model from which training starts; empty if a backbone is given."""
     weights = value_of("--weights", [*words])
     if value_of("--backbone", [*words]) is not None or weights is None:
         return {}
+    refuse_as_weights(weights)
     if not is_saved(weights):
         return {}
     from zoo.models.config import saved_config

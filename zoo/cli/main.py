@@ -60,6 +60,11 @@ COMMANDS: dict[str, Command] = {
         "zoo.cli.artefacts.verify:run",
         "zoo.cli.artefacts.verify:VerifyFlags",
     ),
+    "encrypt": Command(
+        "encrypt a model or an export: zoo encrypt runs/mine --to age1…",
+        "zoo.cli.artefacts.encrypt:run",
+        "zoo.cli.artefacts.encrypt:EncryptFlags",
+    ),
     "push": Command(
         "publish a model on the Hugging Face Hub: zoo push runs/mine hf:me/mine --licence Apache-2.0",
         "zoo.cli.artefacts.push:run",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from zoo.artefacts.encryption import ask_for_passphrase
 from zoo.cli.flags import EngineFlags
 from zoo.errors import InputError
 from zoo.images.headers import MAX_PIXELS
@@ -89,6 +90,8 @@ def run(flags: ServeFlags) -> int:
     if missing := [name for name in _PACKAGES if find_spec(name) is None]:
         raise InputError(f"zoo serve requires {', '.join(missing)}; install the extra: pip install 'resnet-zoo[serve]'")
     settings = _settings(flags)
+    for model in settings.models:
+        ask_for_passphrase(Path(model.folder).expanduser())  # a worker process has no terminal
     from zoo.serving.server import serve
 
     return serve(settings)

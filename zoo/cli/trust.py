@@ -1,4 +1,4 @@
-"""The flags that decide which models a command may load. `Command.run` adds them to every command that loads models."""
+"""The flags that decide which models a command may load, and decrypt them. `Command.run` adds them to every command that loads models."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from zoo.artefacts.identities import Keys
+from zoo.artefacts.keys import read_passphrase
 from zoo.artefacts.trust import Policy, policy
-from zoo.cli.context import value_of
+from zoo.cli.context import value_of, values_of
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,25 @@ class TrustFlags:
         return policy(self.trust, self.trusted_keys, self.not_before)
 
 
+@dataclass(frozen=True)
+class KeyFlags:
+    """Keys for encrypted models (zoo encrypt), which are decrypted into memory."""
+
+    identity: Annotated[tyro.conf.UseAppendAction[tuple[Path, ...]], tyro.conf.arg(metavar="FILE")] = ()
+    """File of a private key: AGE-SECRET-KEY-1…, or an SSH key; may be repeated."""
+    passphrase_file: Path | None = None
+    """File whose first line is the passphrase of a model that was encrypted with one. Without this flag and the next, it is asked for."""
+    passphrase_fd: int | None = None
+    """Number of an open file descriptor from which the passphrase is read."""
+
+
 def with_trust(kind: type[Any]) -> type[Any]:
-    """Return a dataclass with the flags of a command as `command`, and the flags that decide which models it may load as `trust`."""
+    """Return a dataclass with the flags of a command as `command`, and those about the models that it loads as `trust` and `keys`."""
     flat: Any = tyro.conf.OmitArgPrefixes
     parts: list[Any] = [
         ("command", Annotated[flat[kind], tyro.conf.arg(name="", help="")]),
         ("trust", Annotated[flat[TrustFlags], tyro.conf.arg(name="trust")], field(default_factory=TrustFlags)),
+        ("keys", Annotated[flat[KeyFlags], tyro.conf.arg(name="encrypted models")], field(default_factory=KeyFlags)),
     ]
     combined = make_dataclass(kind.__name__, parts, frozen=True)
     combined.__doc__ = kind.__doc__
@@ -48,6 +63,14 @@ def policy_before_parsing(words: Sequence[str]) -> Policy:
     plain = [_dashed(word) for word in words]
     trust, keys, least = (value_of(flag, plain) for flag in ("--trust", "--trusted-keys", "--not-before"))
     return policy(trust, keys, least)  # type: ignore[arg-type]  # another mode is refused
+
+
+def keys_before_parsing(words: Sequence[str]) -> Keys:
+    """Return the keys of a command line. They are read only once, since a file descriptor can't be read again after parsing."""
+    plain = [_dashed(word) for word in words]
+    file, descriptor = value_of("--passphrase-file", plain), value_of("--passphrase-fd", plain)
+    number = int(descriptor) if descriptor is not None and descriptor.isdecimal() else None  # other values are refused when parsed
+    return Keys.read(values_of("--identity", plain), read_passphrase(None if file is None else Path(file), number), asks=True)
 
 
 def _dashed(word: str) -> str:

@@ -58,8 +58,9 @@ def run(flags: Flags) -> int:
     if main.replicates < 0:
         raise InputError(f"--replicates is {main.replicates}; expected 0 or more")
     from zoo.evaluation.tune import OperatingPoint, tune
-    from zoo.models.config import model_folder, read_description
+    from zoo.models.config import check_changeable, model_folder, read_description
 
+    check_changeable(main.model)
     folder = model_folder(main.model)
     data = head_values("--data", main.data, [*read_description(folder)[0].heads])
     with progress_of(flags.run.quiet) as progress:

@@ -14,7 +14,7 @@ from zoo.compilation.whole import joined
 from zoo.data.dataset import OnError
 from zoo.engines import ENGINES
 from zoo.errors import InputError, UnknownNameError
-from zoo.models.archive import check_place, save, save_with
+from zoo.models.archive import check_place, refuse_encrypted, save, save_with
 from zoo.models.compiled import Compiled
 from zoo.models.model import Model
 from zoo.models.whole import InputType
@@ -59,7 +59,8 @@ def compile(
         progress: progress display; None for no display.
 
     Raises:
-        InputError: the engine isn't installed or can't run the model, int8 was requested without data, or the model is already compiled.
+        InputError: the engine isn't installed or can't run the model, int8 was requested without data, the model is already compiled, or it
+            is encrypted and the engine needs files.
         UnknownNameError: the engine is unknown.
         DisagreementError: the predictions of the compiled model, or of one of its heads, differ too much from those of the original model.
 
@@ -168,10 +169,11 @@ def export(
 
     Raises:
         UnknownNameError: the format is unknown.
-        InputError: the engine for the format isn't installed or can't run the model, the folder contains other files, such as weights, or
-            the packages for an inventory aren't installed.
+        InputError: the engine for the format isn't installed or can't run the model, the folder contains other files, such as weights, the
+            packages for an inventory aren't installed, or the model is encrypted.
         DisagreementError: the predictions of the exported model differ too much from those of the original model.
     """
+    refuse_encrypted(model, "saved or exported, since that writes its weights to the disk")
     if format not in FORMATS:
         raise UnknownNameError("export format", format, FORMATS)
     whole = format != "torch"

@@ -163,7 +163,7 @@ class Conversion:
             return self.engine.halved(self._in_full(network, size_hw), self.precision)
         samples, judge = self.samples.get(name, []), self.judge and self.judge(name)
         key = network_key(self.fingerprint, network, self.engine, samples, judge is not None)
-        return from_cache(self.engine, key, lambda: self.engine.quantise(self._in_full(network, size_hw), samples, judge))
+        return self._cached(key, lambda: self.engine.quantise(self._in_full(network, size_hw), samples, judge))
 
     def _in_full(self, network: Network, size_hw: SizeHW | None) -> Any:
         """Return the converted network before any quantisation, which therefore needs no second conversion."""
@@ -174,7 +174,11 @@ class Conversion:
                 self._check_sizes(network, made)
             return made
 
-        return from_cache(self.engine, network_key(self.fingerprint, network, self.engine, None, False), convert)
+        return self._cached(network_key(self.fingerprint, network, self.engine, None, False), convert)
+
+    def _cached(self, key: str, convert: Callable[[], Any]) -> Any:
+        """Return a converted network from the cache, which never contains networks of encrypted models: they are converted each time."""
+        return convert() if self.model.encrypted else from_cache(self.engine, key, convert)
 
     def _check_sizes(self, network: Network, made: Any) -> None:
         """Raise an `InputError` if a graph for any image size is incorrect for some sizes."""
@@ -200,10 +204,10 @@ class Conversion:
     def _network(self, name: str, size_hw: SizeHW | None) -> Network:
         if name not in (*self.passes, FEATURES):
             network = further_networks(self.model)[name].module.eval()
-            return Network(name, network, (torch.zeros(2, *network.row_shape),), ((0,),))
+            return Network(name, network, (torch.zeros(2, *network.row_shape),), ((0,),), self.model.encrypted)
         example = torch.zeros(2, 3, *(size_hw or _example_hw(self.model)))
         module = _Pooled(self.model) if name == FEATURES else self._first(name)
-        return Network(name, module, (example,), ((0,) if size_hw else (0, 2, 3),))
+        return Network(name, module, (example,), ((0,) if size_hw else (0, 2, 3),), self.model.encrypted)
 
 
 class _Pooled(nn.Module):

@@ -16,7 +16,7 @@ from zoo.compilation.agreement import DisagreementError, check, compare
 from zoo.compilation.conversion import Conversion
 from zoo.compilation.images import CALIBRATION, HeadImages, shared_judge
 from zoo.data.dataset import OnError
-from zoo.engines import ENGINES, Engine, Judge, Runner, Tensors
+from zoo.engines import ENGINES, Engine, Judge, Runner, Tensors, without_files
 from zoo.errors import InputError
 from zoo.images.preprocess import ImageBatch, as_float
 from zoo.models.compiled import Agreement, Compiled, Making
@@ -65,7 +65,14 @@ class Source:
         return first_networks(self.model.config)
 
     def compiled(self, engine: Engine, precision: EnginePrecision) -> Compiled:
-        """Return the model compiled for an engine. Raise a `DisagreementError` if its predictions disagree with the original model."""
+        """Return the model compiled for an engine.
+
+        Raises:
+            DisagreementError: its predictions disagree with the original model.
+            InputError: the model is encrypted, and the engine needs files.
+        """
+        if self.model.encrypted and not engine.in_memory:
+            raise InputError(f"the engine {engine.name} writes files, which an encrypted model doesn't allow; {without_files()}")
         if (engine.name, precision) == ("eager", "fp32"):  # the computation is the same, so no comparison is necessary
             return self._made(self._conversion(engine, precision), Agreement(0, 0.0, 1.0))
         try:
@@ -95,7 +102,9 @@ class Source:
     def _made(self, conversion: Conversion, agreement: Agreement) -> Compiled:
         agreements = self._by_head(dict.fromkeys(self.heads, agreement))
         making = Making(conversion.engine.name, conversion.precision, conversion.threads, agreements)
-        return Compiled(self.model.config, self.model.metadata, self.fingerprints, conversion, making)
+        made = Compiled(self.model.config, self.model.metadata, self.fingerprints, conversion, making)
+        made.encrypted = self.model.encrypted
+        return made
 
     def _checked(self, conversion: Conversion) -> Compiled:
         compiled = self._made(conversion, Agreement(0, 0.0, None))

@@ -40,7 +40,7 @@ def quickest(source: Source, precision: AskedPrecision, batch_size: int | None, 
     """
     say, model = source.say, source.model
     size = min(pick_batch_size(batch_size, way.preprocess, model.device) for way in source.passes.values())
-    choices = list(candidates(precision, say))
+    choices = [(name, each) for name, each in candidates(precision, say) if ENGINES[name].in_memory or not model.encrypted]
     path = cache_folder("engines") / f"{_key(source, size, choices)}.json"
     kept = None
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # there is no earlier result, or it can't be read

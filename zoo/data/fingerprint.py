@@ -42,6 +42,11 @@ def file_fingerprint(path: Path) -> str:
         return hashlib.file_digest(file, "blake2b").hexdigest()[:_LENGTH]
 
 
+def content_fingerprint(data: bytes | memoryview) -> str:
+    """Return the fingerprint of a file with this content."""
+    return hashlib.blake2b(data).hexdigest()[:_LENGTH]
+
+
 def _picture(record: Record) -> str:
     content = _content(record.source, record.key)
     return content if record.bands is None else f"{content} bands {record.bands}"
@@ -55,7 +60,7 @@ def _content(source: Any, key: str) -> str:
             return "missing"
     if callable(source):  # the image is generated on demand, or unpacked on demand from a file that has already been read
         return str(getattr(source, "fingerprint", f"made of {key}"))
-    return hashlib.blake2b(np.ascontiguousarray(source).tobytes()).hexdigest()[:_LENGTH]
+    return content_fingerprint(np.ascontiguousarray(source).tobytes())
 
 
 def _target(target: Any) -> str:

@@ -7,7 +7,7 @@ import copy
 import importlib.util
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,12 +40,14 @@ class Network:
         module: module that computes the network: float32, on the CPU, in evaluation mode, with a tuple of tensors as output.
         example: an example of each input. Its length along every dynamic axis is at least 2.
         free: dynamic axes of each input. The length along these axes may differ from that of the example.
+        in_memory: whether an engine must not write the network to a file, not even a temporary one, because the model is encrypted.
     """
 
     name: str
     module: nn.Module
     example: Tensors
     free: tuple[tuple[int, ...], ...]
+    in_memory: bool = False
 
     def exported(self, *, length_one: bool = False) -> torch.export.ExportedProgram:
         """Trace the module with torch.export, and return the graph.
@@ -94,6 +96,7 @@ class Engine(ABC):
         suffix: file suffix of written networks.
         precisions: precisions that the engine supports, provided that the hardware supports them.
         takes_bytes: whether the engine's runners also accept uint8 images, which they scale to 0–1 as `as_float` does.
+        in_memory: whether the engine needs no files, also temporary ones, for a network that is `in_memory`; encrypted models require it.
     """
 
     name: ClassVar[str]
@@ -105,6 +108,7 @@ class Engine(ABC):
     suffix: ClassVar[str]
     precisions: ClassVar[tuple[EnginePrecision, ...]] = ("fp32", "bf16")
     takes_bytes: ClassVar[bool] = False
+    in_memory: ClassVar[bool] = False
 
     @classmethod
     def missing(cls) -> str | None:
@@ -154,6 +158,14 @@ class Engine(ABC):
     def read(self, path: Path) -> Any:
         """Read a network written by `write`. Errors are raised unchanged."""
 
+    def read_contents(self, name: str, contents: Mapping[str, bytes | memoryview]) -> Any:
+        """Read a network from the contents of the files that `write` has written, by file name; `name` is that of the first.
+
+        Raises:
+            InputError: the engine can only read files.
+        """
+        raise InputError(f"the engine {self.name} can't read the graphs of an encrypted model; {without_files()}")
+
     @abstractmethod
     def start(self, converted: Any, precision: EnginePrecision, threads: int) -> Runner:
         """Return a runner, which is a function that computes the network on CPU tensors.
@@ -189,6 +201,11 @@ def list_engines() -> list[str]:
         ['eager', 'inductor', 'onnxruntime', 'openvino']
     """
     return ENGINES.names()
+
+
+def without_files() -> str:
+    """Return which engines can run encrypted models, for messages."""
+    return f"engines that need no files are {', '.join(name for name in ENGINES if ENGINES[name].in_memory)}"
 
 
 @contextmanager

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import io
 import sys
-import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -34,21 +33,21 @@ class OnnxRuntime(GraphEngine):
     suffix = ".onnx"
     precisions = ("fp32", "fp16", "int8")
     takes_bytes = True
+    in_memory = True
 
     def convert(self, network: Network) -> Any:
-        """Convert the exported graph to ONNX and validate it with onnx.checker."""
+        """Convert the exported graph to ONNX in memory, and validate it with onnx.checker."""
         import onnx
 
-        with one_reason(self.name, network), tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "network.onnx"
+        with one_reason(self.name, network):
             names = [f"input{place}" for place in range(len(network.example))]
             with warnings.catch_warnings(), redirect_stdout(io.StringIO()), errors_alone("torch.onnx", "onnxscript", "onnx_ir"):
                 warnings.simplefilter("ignore")
                 program = torch.onnx.export(network.exported(), dynamo=True, input_names=names, verbose=False)
                 assert program is not None
-                program.save(path)
-            onnx.checker.check_model(path, full_check=True)
-            return onnx.load(path)
+                graph = program.model_proto
+            onnx.checker.check_model(graph, full_check=True)
+            return graph
 
     def quantise(self, converted: Any, samples: Sequence[Tensors], judge: Judge | None = None) -> Any:
         """Quantise the graph with NNCF, without training."""
@@ -80,6 +79,12 @@ class OnnxRuntime(GraphEngine):
         import onnx
 
         return onnx.load(path)
+
+    def read_contents(self, name: str, contents: Mapping[str, bytes | memoryview]) -> Any:
+        """Read the graph from memory."""
+        import onnx
+
+        return onnx.load_from_string(bytes(contents[name]))
 
     def from_onnx(self, graph: Any) -> Any:
         """Return the graph."""

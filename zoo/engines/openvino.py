@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +30,30 @@ class OpenVINO(GraphEngine):
     suffix = ".xml"
     precisions = ("fp32", "bf16", "fp16", "int8")
     takes_bytes = True
+    in_memory = True
 
     def convert(self, network: Network) -> Any:
-        """Convert the exported graph, write it to a file and read it back, because the graph in memory differs in the last bits."""
+        """Convert the exported graph.
+
+        It is written to a file and read back, because the graph in memory differs in the last bits, unless it must stay in memory.
+        """
         import openvino
 
-        with one_reason(self.name, network), no_statistics(), tempfile.TemporaryDirectory() as folder:
+        with one_reason(self.name, network), no_statistics():
             model = openvino.convert_model(network.exported())
             _join_prelus(model)
             _name(model, network.name)
             inputs = zip(network.example, network.free, strict=True)  # the converter makes every axis dynamic
             shapes = [[-1 if axis in free else length for axis, length in enumerate(each.shape)] for each, free in inputs]
             model.reshape(dict(enumerate(shapes)))
-            path = Path(folder) / "network.xml"
-            self.write(model, path)
-            core = openvino.Core()
-            core.set_property({"ENABLE_MMAP": False})  # the file is deleted right after
-            return core.read_model(path)
+            if network.in_memory:
+                return model
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "network.xml"
+                self.write(model, path)
+                core = openvino.Core()
+                core.set_property({"ENABLE_MMAP": False})  # the file is deleted right after
+                return core.read_model(path)
 
     def quantise(self, converted: Any, samples: Sequence[Tensors], judge: Judge | None = None) -> Any:
         """Quantise the graph with NNCF, without training."""
@@ -74,6 +81,10 @@ class OpenVINO(GraphEngine):
     def read(self, path: Path) -> Any:
         """Read OpenVINO's two files."""
         return _core().read_model(path)
+
+    def read_contents(self, name: str, contents: Mapping[str, bytes | memoryview]) -> Any:
+        """Read the contents of OpenVINO's two files."""
+        return _core().read_model(bytes(contents[name]), bytes(contents[str(Path(name).with_suffix(".bin"))]))
 
     def from_onnx(self, graph: Any) -> Any:
         """Convert an ONNX graph."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ class Eager(Engine):
     converts = False
     suffix = ".pt2"
     takes_bytes = True
+    in_memory = True
 
     def convert(self, network: Network) -> Network:
         """Return the network unchanged."""
@@ -36,8 +39,15 @@ class Eager(Engine):
 
     def read(self, path: Path) -> nn.Module:
         """Read the graph, and remove its assertions about dtypes, because autocast changes dtypes in bf16."""
+        return self._read(path)
+
+    def read_contents(self, name: str, contents: Mapping[str, bytes | memoryview]) -> nn.Module:
+        """Read the graph from memory, as `read` does."""
+        return self._read(io.BytesIO(contents[name]))
+
+    def _read(self, source: Path | io.BytesIO) -> nn.Module:
         with errors_alone("torch.export"):  # it logs the tracebacks of errors that it raises
-            module: Any = torch.export.load(path).module()
+            module: Any = torch.export.load(source).module()
         for node in list(module.graph.find_nodes(op="call_function", target=torch.ops.aten._assert_tensor_metadata.default)):
             module.graph.erase_node(node)
         module.recompile()
@@ -67,6 +77,7 @@ class Inductor(Eager):
 
     name = "inductor"
     seconds = 60.0
+    in_memory = False  # its cache and the code that it generates contain constants computed from the weights
 
     @classmethod
     def missing(cls) -> str | None:

@@ -112,8 +112,8 @@ def tune(
         An `OperatingPoint`. If `data` is a mapping, a dict from head name to the operating point of each head with data.
 
     Raises:
-        InputError: the target can't be parsed or isn't reached by any threshold of a class, the model has no thresholds, or the data is
-            invalid. Nothing is stored.
+        InputError: the target can't be parsed or isn't reached by any threshold of a class, the model has no thresholds or is an encrypted
+            file, or the data is invalid. Nothing is stored.
         DataError: all samples were skipped.
 
     Example:

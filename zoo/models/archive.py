@@ -11,9 +11,12 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
+from zoo.artefacts import identities
 from zoo.artefacts import trust as trusting
+from zoo.artefacts.encryption import is_encrypted
 from zoo.artefacts.hub.reference import PREFIX, is_reference
 from zoo.artefacts.hub.snapshot import CARD, TIMM_CONFIG, TIMM_WEIGHTS, WEIGHTS, Snapshot, complete, fetch
+from zoo.artefacts.identities import Keys, Paths
 from zoo.artefacts.signing import SIGNATURE
 from zoo.errors import InputError, WeightsError
 from zoo.models.builder import build, components, refuse_other_options
@@ -71,7 +74,8 @@ def save(model: Model, folder: str | Path) -> Path:
         The folder.
 
     Raises:
-        InputError: the folder contains other files, or a compiled model would replace a trainable one.
+        InputError: the folder contains other files, a compiled model would replace a trainable one, or the model was encrypted, so that its
+            weights may not be written.
         OSError: no space is left, or permission is denied. A model that is already in the folder is left unchanged.
     """
     return save_with(model, Path(folder), lambda draft: None)
@@ -79,12 +83,21 @@ def save(model: Model, folder: str | Path) -> Path:
 
 def save_with(model: Model, folder: Path, finish: Callable[[Path], object]) -> Path:
     """Save a model as `save` does. Before the folder appears, `finish` may add files to it; its argument is the complete folder."""
+    refuse_encrypted(model, "saved or exported, since that writes its weights to the disk")
     check_place(folder, model.compiled)
     with draft_folder(folder, _MARKER) as draft:
         content = {"contract": CONTRACT_VERSION, **model.config.to_dict(), **model.write(draft), "metadata": model.metadata}
         write_text(draft / _MARKER, json.dumps(content, indent=2, allow_nan=False) + "\n")
         finish(draft)
     return folder
+
+
+def refuse_encrypted(model: Model, what: str) -> None:
+    """Raise an `InputError` if a model was loaded from an encrypted file; `what` is the participle of what can't be done, and why."""
+    if model.encrypted:
+        raise InputError(
+            f"an encrypted model can't be {what}; decrypt the file first (age -d -i KEY FILE | tar x -C FOLDER), and load the folder"
+        )
 
 
 def _with_options(
@@ -130,6 +143,8 @@ def _check_metadata(config: ModelConfig, metadata: Mapping[str, Any], path: Path
 def load(
     folder: str | Path,
     *,
+    identity: Paths | None = None,
+    passphrase: str | None = None,
     trust: trusting.Mode | None = None,
     trusted_keys: str | Path | None = None,
     not_before: int | str | date | datetime | None = None,
@@ -140,7 +155,11 @@ def load(
 
     Args:
         folder: a folder written by `zoo.save`, or the folder of a finished run, which contains a saved model in `model/`; or a repository
-            of the Hub, hf:OWNER/NAME or hf:OWNER/NAME@REVISION, with a model that `zoo.push` wrote, or a classifier of timm.
+            of the Hub, hf:OWNER/NAME or hf:OWNER/NAME@REVISION, with a model that `zoo.push` wrote, or a classifier of timm; or a file
+            written by `zoo.encrypt`, which is decrypted into memory, so that its weights can't be saved, exported or trained.
+        identity: file of a private key for an encrypted model (AGE-SECRET-KEY-1…, or an SSH key), or several files; None for those of the
+            command line.
+        passphrase: passphrase of a model that was encrypted with one.
         trust: "enforce" to refuse a model that isn't signed with a trusted key (`zoo.sign`), before anything in it is parsed; "warn" to log
             a warning; "off" to load any model. None for the value in the user's configuration file, or else "off".
         trusted_keys: folder with the trusted public keys, in PEM files; None for that in the user's configuration file.
@@ -154,13 +173,18 @@ def load(
 
     Raises:
         SignatureError: `trust` is "enforce", and the model isn't signed with a trusted key, was changed, or is older than `not_before`.
-        InputError: the folder contains no saved model, the model has another contract version, the metadata of a head is invalid,
-            `licence_policy` refuses the model, or an option contradicts the weights.
+        InputError: the folder contains no saved model, an encrypted model can't be decrypted, a key is passed for a model that isn't
+            encrypted, the model has another contract version, the metadata of a head is invalid, `licence_policy` refuses the model, or an
+            option contradicts the weights.
         UnknownNameError: the task doesn't have one of the options.
         WeightsError: the weights don't match model.json or the options.
     """
     options = {name: value for name, value in options.items() if value is not None}
-    with trusting.using(trusting.policy(trust, trusted_keys, not_before)):
+    own = identity is not None or passphrase is not None
+    if own and (is_reference(folder) or not is_encrypted(model_folder(folder))):
+        raise InputError(f"{folder} is not encrypted; omit the identity and the passphrase")
+    keys = Keys.read(identity, passphrase) if own else identities.current()
+    with trusting.using(trusting.policy(trust, trusted_keys, not_before)), identities.using(keys):
         if is_reference(folder):
             return _load_repository(folder, licence_policy, options)
         return _load_folder(model_folder(folder), licence_policy, options)
@@ -196,16 +220,18 @@ def _load_folder(folder: Path, licence_policy: LicencePolicy | None, options: Ma
             raise InputError(
                 f"{folder}: the options of an exported model are fixed ({', '.join(options)}); export the model again with other options"
             )
-        return load_compiled(folder, config, metadata, compiled, admitted)
+        exported = load_compiled(folder, config, metadata, compiled, admitted)
+        exported.encrypted = admitted.encrypted
+        return exported
     if options:
         config, metadata = _with_options(config, metadata, options, folder)
     model = Model(*components(config))
-    state = saved_state(folder, config)
+    state = saved_state(folder, config, admitted.contents if admitted.encrypted else None)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
         cause = f"does not match the options {', '.join(options)}" if options else "does not match model.json"
         raise WeightsError(f"{folder}: {weights_file(folder).name} {cause}: {error}") from error
     admitted.check(weights_file(folder).name)
-    model.metadata = metadata
+    model.metadata, model.encrypted = metadata, admitted.encrypted
     return model.eval()

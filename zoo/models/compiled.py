@@ -238,7 +238,7 @@ class CompiledView(Compiled):
         joint = whole.is_joint
         self.making = replace(making, agreement=making.agreement[name]) if joint else making
         self.fingerprints = whole.fingerprints["heads"][name] if joint and whole.fingerprints else whole.fingerprints
-        self.compiled, self.precision = True, whole.precision
+        self.compiled, self.precision, self.encrypted = True, whole.precision, whole.encrypted
         self._whole_metadata = whole.metadata
         self._whole, self._name = (whole,), name  # in a tuple, since the whole model isn't a submodule
 

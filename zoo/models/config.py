@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from zoo.artefacts.encryption import SUFFIX, is_encrypted, refuse_encrypted
 from zoo.artefacts.hub.reference import is_reference
 from zoo.artefacts.hub.snapshot import fetch
 from zoo.artefacts.trust import Admitted, admit
@@ -153,7 +154,7 @@ def read_description(folder: Path, admitted: Admitted | None = None) -> tuple[Mo
     """Read model.json in the folder of a saved model.
 
     Args:
-        folder: folder of the model.
+        folder: folder of the model, or an encrypted model.
         admitted: the model, verified according to the caller's policy; None to verify model.json here, for callers that read nothing else.
 
     Returns:
@@ -162,7 +163,7 @@ def read_description(folder: Path, admitted: Admitted | None = None) -> tuple[Mo
     path, admitted = folder / DESCRIPTION, admitted or admit(folder, (DESCRIPTION,), whole=False)
     data = admitted.contents.get(DESCRIPTION)
     try:
-        content = json.loads(path.read_text(encoding="utf-8") if data is None else data.decode("utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8") if data is None else str(data, "utf-8"))
         version = content.pop("contract")
         metadata, compiled = dict(content.pop("metadata")), content.pop("compiled", None)
         if version != CONTRACT_VERSION:
@@ -173,7 +174,7 @@ def read_description(folder: Path, admitted: Admitted | None = None) -> tuple[Mo
 
 
 def model_folder(folder: str | Path, *, weights: bool = True) -> Path:
-    """Return the folder of a saved model: the folder itself, or the subfolder `model` of a run's folder.
+    """Return the folder of a saved model: the folder itself, or the subfolder `model` of a run's folder. An encrypted model is a file.
 
     For a repository of the Hub, it is the folder of the commit in the local cache, into which missing files are fetched: all of them, or
     only small ones, such as model.json, if `weights` is false.
@@ -184,6 +185,10 @@ def model_folder(folder: str | Path, *, weights: bool = True) -> Path:
             raise InputError(f"{snapshot} contains weights of another program, and no model of the zoo (model.json)")
         return snapshot.folder
     folder = Path(folder).expanduser()
+    if is_encrypted(folder):
+        return folder
+    if folder.suffix == SUFFIX and folder.is_file():
+        raise InputError(f"{folder} is damaged, or isn't an encrypted model: it doesn't begin as zoo encrypt writes it; get it again")
     if folder.is_file():
         raise InputError(
             f"{folder} is a file, and contains no saved model, which is a folder. To load weights from a file, pass a backbone as well: "
@@ -201,13 +206,14 @@ def saved_config(place: str | Path) -> ModelConfig | None:
     if is_reference(place):
         snapshot = fetch(place, weights=False)
         return read_description(snapshot.folder)[0] if snapshot.is_model else None
-    if not any((Path(place) / part).is_file() for part in (DESCRIPTION, f"model/{DESCRIPTION}")):
+    if not is_encrypted(place) and not any((Path(place) / part).is_file() for part in (DESCRIPTION, f"model/{DESCRIPTION}")):
         return None
     return read_description(model_folder(place))[0]
 
 
 def check_changeable(place: str | Path) -> None:
-    """Raise an `InputError` if a model is in a repository of the Hub, and can't be changed there."""
+    """Raise an `InputError` if a model is in a repository of the Hub, or encrypted, and can't be changed there."""
+    refuse_encrypted(place, "zoo tune changes the model.json of a folder")
     if is_reference(place):
         raise InputError(f"{place}: a repository of the Hub can't be changed; run zoo pull {place} --out FOLDER, and pass the folder")
 

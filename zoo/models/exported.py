@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from zoo.artefacts.trust import Admitted
-from zoo.data.fingerprint import file_fingerprint
+from zoo.data.fingerprint import content_fingerprint, file_fingerprint
 from zoo.engines import ENGINES, Runner, Tensors, or_else
 from zoo.errors import InputError
 from zoo.models.compiled import Agreement, Compiled, Making, SizeHW
@@ -57,9 +57,9 @@ class Stored:
         path = self._folder / self._files[name, size_hw]
         try:
             for file, known in self._known.items():
-                if Path(file).stem == path.stem and file_fingerprint(self._folder / file) != known:
+                if Path(file).stem == path.stem and self._fingerprint(file) != known:
                     raise InputError(f"{self._folder / file} is damaged, or isn't the file that was exported; export the model again")
-            run = self._engine.start(self._engine.read(path), self._making.precision, self._making.threads)  # type: ignore[arg-type]
+            run = self._engine.start(self._read(path), self._making.precision, self._making.threads)  # type: ignore[arg-type]
             self._admitted.check(*(name for name in self._admitted.identities if Path(name).stem == path.stem))
         except InputError:
             raise
@@ -73,6 +73,12 @@ class Stored:
             ) from error
 
         return or_else(run, refused)
+
+    def _fingerprint(self, file: str) -> str:
+        return content_fingerprint(self._admitted.contents[file]) if self._admitted.encrypted else file_fingerprint(self._folder / file)
+
+    def _read(self, path: Path) -> Any:
+        return self._engine.read_contents(path.name, self._admitted.contents) if self._admitted.encrypted else self._engine.read(path)
 
     def write(self, folder: Path) -> list[dict[str, Any]]:
         """Copy the files of all networks to a folder, and return the networks' entries for model.json."""

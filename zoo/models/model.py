@@ -35,6 +35,7 @@ class Model(nn.Module):
             "heads" contains the metadata of each head by name.
         compiled: whether an engine runs the model (`zoo.compile`).
         precision: numeric precision of the engine; None if the caller chooses the precision.
+        encrypted: whether the model was loaded from an encrypted file, so that its weights, also converted ones, aren't written to disk.
         fingerprints: fingerprints of the model that this one was compiled from; None if they are computed from the parameters.
     """
 
@@ -68,7 +69,7 @@ class Model(nn.Module):
                 if isinstance(module, nn.BatchNorm2d):
                     module.eps = config.norm_eps
         self._frozen = self._freeze(config.freeze)
-        self.compiled = False
+        self.compiled = self.encrypted = False
         self.precision: str | None = None
         self.fingerprints: dict[str, Any] | None = None
 
@@ -184,7 +185,7 @@ class Model(nn.Module):
         task = self.config.heads[name].task
         adapters = {task: self._adapters(name)} if name in self.adapters else {}
         other = Model(self.backbone, {task: self._head(name)}, adapters, self.config.alone(name), self.head_metadata(name))
-        other._whole_metadata = self.metadata
+        other._whole_metadata, other.encrypted = self.metadata, self.encrypted
         return other.to(self.device).train(self.training)
 
     def check(self, batch: ImageBatch, tasks: Sequence[str] | None = None) -> None:

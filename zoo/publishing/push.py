@@ -15,6 +15,7 @@ from urllib.parse import quote
 import yaml
 
 from zoo.artefacts.bundle import Bundle
+from zoo.artefacts.encryption import refuse_encrypted
 from zoo.artefacts.hub.errors import explained
 from zoo.artefacts.hub.reference import COMMIT, Reference, endpoint, is_offline, require_package
 from zoo.artefacts.hub.snapshot import CARD, MODEL, TIMM_CONFIG, TIMM_WEIGHTS, WEIGHTS, listed, model_files, stated_licence
@@ -90,7 +91,9 @@ def push(
     Example:
         >>> zoo.push("runs/birds", "hf:me/birds", licence="Apache-2.0")  # doctest: +SKIP
     """
-    reference, folder = Reference.parse(to), model_folder(model)
+    reference = Reference.parse(to)
+    refuse_encrypted(model, "zoo push publishes models unencrypted")
+    folder = model_folder(model)
     require_package()
     if reference.is_commit:
         raise InputError(f"{reference}: a commit can't be changed; expected hf:OWNER/NAME, or hf:OWNER/NAME@BRANCH")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zoo.artefacts.bundle import Bundle
+from zoo.artefacts.encryption import refuse_encrypted
 from zoo.artefacts.signing import SIGNATURE, verified_manifest
 from zoo.errors import InputError, SignatureError
 from zoo.models.archive import load
@@ -84,6 +85,8 @@ def card(
         >>> zoo.card(folder, licence="Apache-2.0").read_text().splitlines()[:3]
         ['---', 'license: apache-2.0', 'library_name: resnet-zoo']
     """
+    if out is None:
+        refuse_encrypted(folder, "by default, zoo card writes into the folder of the model; or pass another file (--out)")
     place = model_folder(folder)
     path = place / README if out is None else Path(out).expanduser()
     check_overwritable(path)

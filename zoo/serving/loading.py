@@ -8,8 +8,10 @@ from typing import Any, cast
 
 import numpy as np
 
+from zoo.artefacts import identities
 from zoo.artefacts.hub.reference import is_reference
 from zoo.artefacts.hub.snapshot import fetch
+from zoo.artefacts.identities import Keys
 from zoo.artefacts.trust import policy, throughout
 from zoo.compilation.compile import compile
 from zoo.errors import ImageError, InputError
@@ -40,7 +42,7 @@ def load_all(spec: dict[str, Any]) -> Loaded:
     Raises:
         InputError: a model or service can't be loaded, or a model fails its check.
     """
-    with throughout(policy(**spec["trust"])):
+    with throughout(policy(**spec["trust"])), identities.throughout(Keys(**spec["keys"])):
         sessions = {model["name"]: _session(model, spec) for model in spec["models"]}
     services: dict[str, dict[str, tuple[Service, str]]] = {}
     for kind, entries in spec["services"].items():
@@ -77,7 +79,7 @@ def _model(served: dict[str, Any], spec: dict[str, Any]) -> tuple[Model, Precisi
     if original.compiled:
         raise InputError(f"{folder} is already exported; it can't be combined with --engine and --precision")
     made = compile(original, engine, precision, data=served["calibration"], tune_seconds=spec["engine"]["tune_seconds"])
-    if made.making.engine != "inductor":  # which compiles just in time and can't be saved
+    if made.making.engine != "inductor" and not made.encrypted:  # inductor compiles just in time and can't be saved
         save(made, kept)
     return made, "auto"
 

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from zoo.artefacts import identities
+from zoo.artefacts.encryption import SUFFIX
 from zoo.artefacts.hub.reference import Reference, is_reference
 from zoo.artefacts.trust import current
 from zoo.errors import InputError, check_positive
@@ -138,7 +140,7 @@ class Settings:
 
 
 def parse_models(words: Sequence[str]) -> tuple[ServedModel, ...]:
-    """Return the models of the arguments "MODEL" and "NAME=MODEL". A model without a name has that of its folder.
+    """Return the models of the arguments "MODEL" and "NAME=MODEL". A model without a name has that of its folder, or of its encrypted file.
 
     Raises:
         InputError: no model was passed, a name is invalid, or two models have the same name.
@@ -170,7 +172,7 @@ def _named(word: str) -> tuple[str | None, str]:
 
 def _folder_name(folder: Path) -> str:
     whole = folder.resolve()
-    return whole.parent.name if whole.name == "model" else whole.name
+    return whole.parent.name if whole.name == "model" else whole.name.removesuffix(SUFFIX)
 
 
 def parse_entries(words: Sequence[str], models: Sequence[ServedModel], flag: str) -> tuple[ServiceEntry, ...]:
@@ -246,4 +248,5 @@ def worker_spec(settings: Settings, prepared: Path) -> dict[str, Any]:
         "batch_wait_ms": settings.batch_wait_ms,
         "prepared": str(prepared),
         "trust": current().to_dict(),
+        "keys": identities.current().to_dict(),  # secret: sent through the socket pair only
     }

@@ -14,7 +14,7 @@ from zoo.data.loader import Reading
 from zoo.errors import Fault, InputError
 from zoo.evaluation.intervals import REPLICATES
 from zoo.images.headers import MAX_PIXELS
-from zoo.models.archive import save
+from zoo.models.archive import refuse_encrypted, save
 from zoo.models.joint import split
 from zoo.models.model import Model
 from zoo.system.disk import storing, tensor_bytes
@@ -115,12 +115,13 @@ def train(
         The finished run. The model is saved in `out`/model, and the report as `out`/report.html.
 
     Raises:
-        InputError: an option or the dataset is invalid, a head has no data although the backbone is trained, `out` can't be used, or there
-            isn't enough disk space.
+        InputError: an option or the dataset is invalid, a head has no data although the backbone is trained, `out` can't be used, there
+            isn't enough disk space, or the model was encrypted.
         UnknownNameError: `data`, `val` or the recipe contains the name of an unknown head.
         ZooError: the loss or the weights aren't finite, or another process of the run has failed.
         Interrupted: training was stopped by Ctrl-C or SIGTERM. A checkpoint was written.
     """
+    refuse_encrypted(model, "trained, since checkpoints and cached features are written to the disk")
     if model.compiled:
         raise InputError("a compiled model can't be trained; train the original model and compile it again")
     with bound():

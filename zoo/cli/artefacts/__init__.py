@@ -1,1 +1,1 @@
-"""The commands for signed artefacts."""
+"""The commands for signed and encrypted artefacts."""

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -11,8 +16,12 @@ from torch import Tensor
 from zoo.errors import WeightsError
 from zoo.models.weights import dlib_file, shards
 from zoo.models.weights.pickles import is_archive, read_pickle
-from zoo.system.wording import look_at
+from zoo.system.wording import look_at, reason
 
+_DTYPES = {
+    **{"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16},
+    **{"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool},
+}
 _PICKLES = {".pth", ".pt", ".th", ".bin", ".ckpt", ".tar"}
 
 
@@ -36,6 +45,33 @@ def read_state(path: Path) -> dict[str, Tensor]:
         return shards.read_index(path, _read)
     shards.check_whole(path)
     return _read(path)
+
+
+def state_of(data: bytes | memoryview | None, path: Path) -> dict[str, Tensor]:
+    """Return the tensors in the content of a safetensors file, as parts of `data`; the path is for messages. Don't change them.
+
+    The function of the library would copy them, which takes a fifth of the time to load a model.
+
+    Raises:
+        WeightsError: there is no content, or it isn't that of a safetensors file.
+    """
+    if data is None:
+        raise WeightsError(f"weights {path}: the file does not exist in the encrypted model; encrypt the model again")
+    try:
+        size, view = int.from_bytes(data[:8], "little"), memoryview(data)
+        header = json.loads(str(view[8 : 8 + size], "utf-8"))
+        tensors = view[8 + size :]
+        return {name: _tensor(tensors, entry) for name, entry in header.items() if name != "__metadata__"}
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
+        raise WeightsError(f"weights {path}: the file is not a readable safetensors file ({reason(error)})") from error
+
+
+def _tensor(data: memoryview, entry: Mapping[str, Any]) -> Tensor:
+    begin, end = entry["data_offsets"]
+    dtype, shape = _DTYPES[entry["dtype"]], entry["shape"]
+    if not 0 <= begin <= end <= len(data) or end - begin != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"the data of a tensor {shape} is not at {begin} to {end}")
+    return torch.frombuffer(data[begin:end], dtype=dtype).reshape(shape) if end > begin else torch.empty(shape, dtype=dtype)
 
 
 def _read(path: Path) -> dict[str, Tensor]:

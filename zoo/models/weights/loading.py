@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import InterpolationMode
 
+from zoo.artefacts.encryption import refuse_as_weights
 from zoo.artefacts.hub.reference import is_reference
 from zoo.artefacts.hub.snapshot import Snapshot, fetch
 from zoo.artefacts.signing import SIGNATURE
@@ -46,6 +47,7 @@ def find_weights(weights: str | Path, backbone: str, task: str) -> Weights:
     if is_reference(weights):
         return _repository_weights(fetch(weights), backbone, task)
     path = Path(weights).expanduser()
+    refuse_as_weights(path)
     if path.is_dir():
         return _saved_weights(_saved_model(path), backbone, task)
     if path.name == "weights.safetensors" and (path.parent / "model.json").is_file():

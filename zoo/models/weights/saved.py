@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
 
 from zoo.artefacts.hub.snapshot import TIMM_WEIGHTS, WEIGHTS
 from zoo.models.config import ModelConfig
-from zoo.models.weights.files import read_state
+from zoo.models.weights.files import read_state, state_of
 from zoo.models.weights.layouts import convert
+
+Contents = Mapping[str, bytes | memoryview]
 
 
 def weights_file(folder: Path) -> Path:
@@ -18,10 +21,17 @@ def weights_file(folder: Path) -> Path:
     return shared if shared.is_file() and not own.is_file() else own
 
 
-def saved_state(folder: Path, config: ModelConfig) -> dict[str, Tensor]:
-    """Read the weights of a saved model, with the zoo's key names. The tensors are the same for both files."""
-    path = weights_file(folder)
-    state = read_state(path)
+def saved_state(folder: Path, config: ModelConfig, contents: Contents | None = None) -> dict[str, Tensor]:
+    """Read the weights of a saved model, with the zoo's key names. The tensors are the same for both files.
+
+    Those of an encrypted model are in `contents`; the tensors are parts of it, and must not be changed.
+    """
+    if contents is None:
+        path = weights_file(folder)
+        state = read_state(path)
+    else:
+        path = folder / (TIMM_WEIGHTS if TIMM_WEIGHTS in contents and WEIGHTS not in contents else WEIGHTS)
+        state = state_of(contents.get(path.name), path)
     if path.name == WEIGHTS:
         return state
     found, head = convert(state, config.backbone, str(path)), next(iter(config.heads))
