@@ -81,7 +81,8 @@ def test_damaged_headers_are_errors(tmp_path: Path, data: bytes, message: str) -
 def test_changed_content_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = random.Random(0).randbytes(3 * _CHUNK + 17)
     whole = sealed(tmp_path / "x", plain).read_bytes()
-    start = whole.index(b"\n--- ") + 49
+    other = sealed(tmp_path / "y", plain).read_bytes()  # headers contain entries of random length
+    start, others = (data.index(b"\n--- ") + 49 for data in (whole, other))
     payload, step = start + 16, _CHUNK + 16
     chunks = [whole[place : place + step] for place in range(payload, len(whole), step)]
     mac = bytearray(whole)
@@ -97,7 +98,7 @@ def test_changed_content_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "appended chunk": whole + chunks[-1],
         "flipped": whole[:-1] + bytes([whole[-1] ^ 1]),
         "nonce of another file": whole[:start] + bytes(16) + whole[payload:],
-        "key of another file": sealed(tmp_path / "y", plain).read_bytes()[:start] + whole[start:],
+        "key of another file": other[:others] + whole[start:],
         "authentication code": bytes(mac),
     }
     for name, data in changed.items():

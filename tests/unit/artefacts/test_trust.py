@@ -257,6 +257,7 @@ COMMANDS = {
     "serve": ("--port", "0"),
     "push": ("hf:me/model", "--licence", "mit"),
     "compare": ("MODEL", "--data", "demo:digits?limit=4"),
+    "card": (),
     "train": ("--backbone", "test_resnet", "--data", "demo:digits?limit=4", "--weights", "MODEL"),
 }
 
