@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -15,6 +16,7 @@ import torch
 
 import zoo
 from tests.engines import fake
+from tests.unit.artefacts.encrypted import write_identity
 from tests.unit.artefacts.signatures import write_keys
 from tests.unit.publishing.conftest import hub
 from zoo.engines import ENGINES
@@ -81,13 +83,22 @@ def signed(model: Model, folder: Path) -> tuple[Model, Model]:
     return model, zoo.load(folder / "m", trust="enforce", trusted_keys=folder / "trusted")
 
 
+def encrypted(model: Model, folder: Path) -> tuple[Model, Model]:
+    """Return a model and what is decrypted into memory; the unencrypted folder is gone."""
+    recipient = write_identity(folder / "identity.txt")
+    zoo.encrypt(zoo.save(model, folder / "m"), folder / "m.age", recipients=recipient)
+    shutil.rmtree(folder / "m")
+    return model, zoo.load(folder / "m.age", identity=folder / "identity.txt")
+
+
 def pushed(model: Model, folder: Path) -> tuple[Model, Model]:
     """Return a model and what is loaded from the Hub."""
     zoo.push(zoo.save(model, folder / "m"), "hf:me/model", licence="mit")
     return model, zoo.load("hf:me/model")
 
 
-WAYS: dict[str, Callable[[Model, Path], tuple[Model, Model]]] = {"saved": saved, "exported": exported, "signed": signed, "pushed": pushed}
+Way = Callable[[Model, Path], tuple[Model, Model]]
+WAYS: dict[str, Way] = {"saved": saved, "exported": exported, "signed": signed, "encrypted": encrypted, "pushed": pushed}
 
 
 def same(first: Any, second: Any) -> bool:

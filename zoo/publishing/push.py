@@ -27,7 +27,7 @@ from zoo.models.model import Model
 from zoo.models.readme import is_generated
 from zoo.publishing.timm_form import write_timm_form
 from zoo.report.card import card_text
-from zoo.report.card_licence import Terms, stated_terms
+from zoo.report.card_licence import Terms, model_terms
 
 _SMALL = (".gitattributes", "LICENSE", "LICENSE.md", "LICENSE.txt", CARD)  # files that a repository without a model may contain
 
@@ -137,7 +137,7 @@ def _card(folder: Path, model: Model, licence: str | None, link: str | None, nam
         InputError: no licence is known, it contradicts that of the card or of the weights, or a signature covers a card without one.
     """
     path = folder / CARD
-    terms = stated_terms(model.config.licences, "training" in model.metadata, licence, link)
+    terms = model_terms(model, licence, link)
     card = _existing_card(path)
     if card is None or (stated_licence(card) is None and is_generated(path)):
         found = card_text(folder, licence=licence, licence_link=link, name=name)

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zoo.artefacts.bundle import Bundle
-from zoo.artefacts.encryption import refuse_encrypted
+from zoo.artefacts.encryption import is_encrypted
+from zoo.artefacts.hub.reference import Reference, is_reference
 from zoo.artefacts.signing import SIGNATURE, verified_manifest
 from zoo.errors import InputError, SignatureError
 from zoo.models.archive import load
 from zoo.models.config import model_folder
 from zoo.models.readme import README, is_generated, marked
-from zoo.report.card_licence import stated_terms
+from zoo.report.card_licence import model_terms
 from zoo.report.card_metadata import check_installed, metadata_block
 from zoo.report.card_results import Source, read_results
 from zoo.report.card_sections import Facts, Latency, sections
@@ -33,10 +34,9 @@ def card_text(
     name: str | None = None,
 ) -> str:
     """Return the model card of a saved or exported model. The arguments are those of `card`."""
-    folder = model_folder(folder)
     check_installed()
     model = load(folder, licence_policy="any")  # the card shows the licences
-    terms = stated_terms(model.config.licences, "training" in model.metadata, licence, licence_link)
+    terms = model_terms(model, licence, licence_link)
     results = [result for each in scores for result in read_results(each, model)]
     named = name or _name(folder)
     facts = Facts(named, model, results, terms, data_licence, latency)
@@ -60,11 +60,12 @@ def card(
     `zoo.sign`, the signature covers it, and is no longer valid after a new card.
 
     Args:
-        folder: folder of a saved or exported model, or of a finished run.
+        folder: folder of a saved or exported model, or of a finished run; or a repository of the Hub, hf:OWNER/NAME, or an
+            encrypted model, which need `out`.
         out: the file; by default README.md in the folder of the model. A card that was written by this function is replaced unless it was
             changed since.
         licence: licence of the model: an SPDX identifier, or another name with `licence_link`. By default, a model that wasn't trained has
-            the licence of its weights, and for others none is stated.
+            the licence of its weights or its repository, and for others none is stated.
         licence_link: URL of a licence that isn't in the Hub's list.
         data_licence: licence of the training data.
         scores: results of `zoo.evaluate` for this model, or files with the output of `zoo eval --json`, which also contains the command.
@@ -85,19 +86,15 @@ def card(
         >>> zoo.card(folder, licence="Apache-2.0").read_text().splitlines()[:3]
         ['---', 'license: apache-2.0', 'library_name: resnet-zoo']
     """
-    if out is None:
-        refuse_encrypted(folder, "by default, zoo card writes into the folder of the model; or pass another file (--out)")
-    place = model_folder(folder)
-    path = place / README if out is None else Path(out).expanduser()
-    check_overwritable(path)
+    path = card_path(folder, out)
     text = card_text(
-        place, licence=licence, licence_link=licence_link, data_licence=data_licence, scores=scores, latency=latency, name=name
+        folder, licence=licence, licence_link=licence_link, data_licence=data_licence, scores=scores, latency=latency, name=name
     )
     write_text(path, text)
     if "\nlicense: " not in text.partition("\n---\n")[0]:
         _LOG.warning("%s states no licence, which zoo push requires; pass --licence, such as --licence Apache-2.0", path)
-    if path.resolve() == place.resolve() / README and _is_signed(place / SIGNATURE):
-        _LOG.warning("%s covers the earlier card and is no longer valid; sign the model again with zoo sign", place / SIGNATURE)
+    if path.name == README and _is_signed(signature := path.with_name(SIGNATURE)):
+        _LOG.warning("%s covers the earlier card and is no longer valid; sign the model again with zoo sign", signature)
     return path
 
 
@@ -109,17 +106,32 @@ def _is_signed(signature: Path) -> bool:
         return False
 
 
-def check_overwritable(path: Path) -> None:
-    """Raise an `InputError` if a file exists that `zoo card` didn't write, or that was changed since."""
+def card_path(folder: str | Path, out: str | Path | None) -> Path:
+    """Return the file for a card; the arguments are those of `card`.
+
+    Raises:
+        InputError: the file exists, and `zoo card` didn't write it, or it was changed since; or `folder` is a repository of the Hub or an
+            encrypted model, and `out` is None.
+    """
+    if out is None and is_reference(folder):
+        raise InputError(f"{folder} is a repository of the Hub, whose files aren't changed; pass --out FILE, or pull it to a folder first")
+    if out is None and is_encrypted(folder):
+        raise InputError(f"{folder} is encrypted, and a model card shows classes and data unencrypted; if it may, pass --out FILE")
+    path = model_folder(folder) / README if out is None else Path(out).expanduser()
     if path.is_dir():
         raise InputError(f"--out {path} is a folder; expected a file, such as {path / README}")
     if (path.exists() or path.is_symlink()) and not is_generated(path):
         raise InputError(
             f"{path} exists, and zoo card didn't write it, or it was changed since; it will not be overwritten: move it away, or pass --out"
         )
+    return path
 
 
-def _name(folder: Path) -> str:
-    """Return the name of a model: that of its folder, or of its run."""
-    folder = folder.resolve()
+def _name(place: str | Path) -> str:
+    """Return the name of a model: that of its repository, of its folder, or of its run."""
+    if is_reference(place):
+        return Reference.parse(place).name
+    if is_encrypted(place):
+        return Path(place).stem
+    folder = model_folder(place).resolve()
     return folder.parent.name if folder.name == "model" else folder.name

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zoo.backbones import RESEARCH, UNKNOWN, Licence
 from zoo.errors import InputError
+from zoo.models.model import Model
 
 # https://huggingface.co/docs/hub/repositories-licenses, without licences of single models, for which "other" is allowed as well
 _HUB = {
@@ -36,12 +37,11 @@ class Terms:
     link: str | None = None
 
 
-def stated_terms(licences: Sequence[Licence], trained: bool, licence: str | None, link: str | None) -> Terms | None:
+def model_terms(model: Model, licence: str | None, link: str | None) -> Terms | None:
     """Return the licence of a model, or None if it isn't known.
 
     Args:
-        licences: licences of the weights that the model inherits.
-        trained: whether the model was trained since; otherwise it has the licence of these weights.
+        model: the model, which inherits licences from its weights.
         licence: SPDX identifier or another name; None if the user states none.
         link: URL of a licence that isn't in the Hub's list.
 
@@ -51,13 +51,14 @@ def stated_terms(licences: Sequence[Licence], trained: bool, licence: str | None
     if licence is None:
         if link is not None:
             raise InputError("--licence-link requires --licence, which is not set")
-        names = {each.licence for each in licences} if not trained else set()
-        source = next((each.source for each in licences if _LINK.fullmatch(each.source)), None)
+        own = _own_licences(model)
+        names = {each.licence for each in own}
+        source = next((each.source for each in own if _LINK.fullmatch(each.source)), None)
         return None if len(names) != 1 or UNKNOWN in names else _inherited(names.pop(), source)
     if not licence.strip() or licence.lower() in (UNKNOWN, "other"):
         raise InputError(f"--licence is {licence!r}; expected an SPDX identifier, such as Apache-2.0, or another name with --licence-link")
     terms = _terms(licence, link)
-    limited = [each for each in licences if each.research_only]
+    limited = [each for each in model.config.licences if each.research_only]
     if limited and terms.identifier != "other" and not Licence("", terms.identifier).research_only:
         origin = limited[0]
         raise InputError(
@@ -65,6 +66,14 @@ def stated_terms(licences: Sequence[Licence], trained: bool, licence: str | None
             f"({origin.source or 'source unknown'}); state a licence that excludes it, such as CC-BY-NC-4.0"
         )
     return terms
+
+
+def _own_licences(model: Model) -> tuple[Licence, ...]:
+    """Return the licences of the present parameters: of their repository on the Hub, or of weights that weren't trained since."""
+    licences, hub = model.config.licences, model.metadata.get("hub")
+    if hub is not None:
+        return tuple(each for each in licences if each.weights.startswith(f"hf:{hub['repository']}@"))
+    return () if "training" in model.metadata else licences
 
 
 def _inherited(licence: str, source: str | None) -> Terms | None:
@@ -80,7 +89,11 @@ def _terms(licence: str, link: str | None) -> Terms:
             raise InputError(f"--licence-link is not needed for {licence}, which is in the Hub's list; omit it")
         return Terms(identifier)
     if link is None or not _LINK.fullmatch(link):
-        raise InputError(f"--licence {licence} is not in the Hub's list of licences; pass its text as well: --licence-link https://…")
+        near = difflib.get_close_matches(licence.lower(), sorted(_HUB), n=3, cutoff=0.5)
+        nearest = f" (nearest: {', '.join(near)})" if near else ""
+        raise InputError(
+            f"--licence {licence} is not in the Hub's list of licences{nearest}; for another one, pass --licence-link https://…"
+        )
     return Terms("other", _slug(licence), link)
 
 

@@ -409,7 +409,7 @@ def test_weights_of_an_encrypted_model_are_not_written(place: Path, key: Path, t
         InputError, match=r"m\.age is encrypted, and zoo tune changes the model\.json of a folder\. Decrypt it first: age -d"
     ):
         zoo.tune(place / "m.age", "demo:digits?limit=4")
-    with pytest.raises(InputError, match="is encrypted, and by default, zoo card writes into the folder"):
+    with pytest.raises(InputError, match="is encrypted, and a model card shows classes and data unencrypted"):
         zoo.card(place / "m.age")
     with pytest.raises(InputError, match="is encrypted, and zoo push publishes models unencrypted"):
         zoo.push(place / "m.age", "hf:me/mine")

@@ -14,12 +14,16 @@ import pytest
 from huggingface_hub import ModelCard, constants
 
 import zoo
+from tests.unit.artefacts.encrypted import write_identity
 from tests.unit.artefacts.signatures import write_keys
+from tests.unit.publishing.conftest import hub as server
 from tests.unit.report.cards import faults, metadata_of, trained
 from zoo.cli.main import main
 from zoo.errors import InputError
 from zoo.models.readme import is_generated
 from zoo.report.card import card_text
+
+__all__ = ["server"]  # a fixture
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -69,6 +73,25 @@ def test_a_new_card_ends_a_signature_that_covers_the_old_one(saved: Path, tmp_pa
     assert "model.sig covers the earlier card and is no longer valid; sign the model again with zoo sign" in caplog.text
     with pytest.raises(zoo.ZooError, match=r"README\.md"):
         zoo.verify(saved, public)
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload:DeprecationWarning")  # huggingface-hub's use of its client
+@pytest.mark.usefixtures("server")
+def test_a_model_of_the_hub_keeps_its_licence_and_its_card(saved: Path, tmp_path: Path) -> None:
+    zoo.push(saved, "hf:ann/pets", licence="mit")
+    with pytest.raises(InputError, match=r"hf:ann/pets is a repository of the Hub, whose files aren't changed; pass --out FILE"):
+        zoo.card("hf:ann/pets")
+    content = metadata_of(zoo.card("hf:ann/pets", tmp_path / "card.md").read_text())
+    assert (content["license"], "base_model" in content) == ("mit", False)
+    assert "# pets\n" in (tmp_path / "card.md").read_text()
+
+
+def test_the_card_of_an_encrypted_model_needs_a_file(saved: Path, tmp_path: Path) -> None:
+    zoo.encrypt(saved, tmp_path / "locked.age", recipients=write_identity(tmp_path / "key.txt"))
+    with pytest.raises(InputError, match=r"locked\.age is encrypted, and a model card shows classes and data unencrypted; if it may, pass"):
+        zoo.card(tmp_path / "locked.age")
+    assert main(["card", str(tmp_path / "locked.age"), "--identity", str(tmp_path / "key.txt"), "--out", str(tmp_path / "card.md")]) == 0
+    assert "# locked\n" in (tmp_path / "card.md").read_text()
 
 
 def test_the_command(saved: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,7 +85,8 @@ def test_a_licence_that_an_inherited_one_forbids_is_refused(tmp_path: Path) -> N
     [
         ({"licence": ""}, "--licence is ''; expected an SPDX identifier"),
         ({"licence": "unknown"}, "--licence is 'unknown'; expected an SPDX identifier"),
-        ({"licence": "Mine"}, "--licence Mine is not in the Hub's list of licences; pass its text as well: --licence-link"),
+        ({"licence": "Mine"}, "--licence Mine is not in the Hub's list of licences (nearest: mit); for another one, pass --licence-link"),
+        ({"licence": "apache2"}, "--licence apache2 is not in the Hub's list of licences (nearest: apache-2.0"),
         ({"licence": "Mine", "licence_link": "terms.txt"}, "--licence Mine is not in the Hub's list of licences"),
         ({"licence": "MIT", "licence_link": "https://example.org"}, "--licence-link is not needed for MIT"),
         ({"licence_link": "https://example.org"}, "--licence-link requires --licence"),

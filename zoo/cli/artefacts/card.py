@@ -21,7 +21,7 @@ class CardFlags:
     """Write a model card: README.md with data, scores, limits and licences of a model, and metadata for the Hugging Face Hub."""
 
     model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """Folder of a run, or of a saved or exported model."""
+    """Folder of a run, or of a saved or exported model; or hf:OWNER/NAME or an encrypted model, which need --out."""
     licence: str | None = None
     """Licence of the model: an SPDX identifier, such as Apache-2.0, or another name with --licence-link. By default, a model that wasn't
     trained has the licence of its weights, and none is stated for others."""
@@ -42,19 +42,16 @@ class CardFlags:
 
 def run(flags: CardFlags) -> int:
     """Run the command and return its exit status."""
-    from zoo.models.config import model_folder
-    from zoo.models.readme import README
-    from zoo.report.card import card, check_overwritable
+    from zoo.report.card import card, card_path
 
-    folder = model_folder(flags.model)
-    check_overwritable(flags.out or folder / README)  # before the speed is measured
-    latency = _latency(folder) if flags.latency else None
+    card_path(flags.model, flags.out)  # reports an unsuitable file before the speed is measured
+    latency = _latency(flags.model) if flags.latency else None
     path = card(
-        folder, flags.out, licence=flags.licence, licence_link=flags.licence_link, data_licence=flags.data_licence, scores=flags.scores,
-        latency=latency, name=flags.name,
+        flags.model, flags.out, licence=flags.licence, licence_link=flags.licence_link, data_licence=flags.data_licence,
+        scores=flags.scores, latency=latency, name=flags.name,
     )  # fmt: skip
     if flags.json:
-        print_json({"model": str(folder), "card": str(path)})
+        print_json({"model": str(flags.model), "card": str(path)})
     else:
         print(f"card: {path}")
     return 0
