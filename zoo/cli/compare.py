@@ -28,7 +28,7 @@ class CompareFlags:
     """Flags of `zoo compare`."""
 
     a: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="A")]
-    """First side of the comparison: the folder of a run or model, or a prediction file. Several comma-separated paths are
+    """First side of the comparison: the folder of a run or model, hf:OWNER/NAME, or a prediction file. Several comma-separated paths are
     treated as repeated runs, and their scores are averaged."""
     b: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="B")]
     """Second side of the comparison, in the same form as A."""

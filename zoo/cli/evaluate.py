@@ -26,7 +26,7 @@ class EvalFlags:
 
     data: EvaluationData
     models: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="[MODEL…]", help_behavior_hint="")] = ()
-    """Folders of runs or saved models. Several models are evaluated as an ensemble."""
+    """Folders of runs or saved models, or repositories of the Hub (hf:OWNER/NAME). Several models are evaluated as an ensemble."""
     vote: Literal["soft", "hard", "weighted"] = "soft"
     """How to combine an ensemble's predictions. soft: mean of the probabilities (classification), fused boxes (detection) or mean cosine
     similarity (face); hard (classification only): majority vote; weighted (classification only): mean with weights fitted on --val."""

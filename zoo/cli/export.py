@@ -19,7 +19,7 @@ class ExportFlags:
     """Export a model for other programs, as a folder with graphs, classes and preprocessing. zoo.load and zoo eval can also read it."""
 
     model: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="[MODEL]")] = None
-    """Folder of a run or saved model; by default, the model is built from --backbone and --weights."""
+    """Folder of a run or saved model, or hf:OWNER/NAME; by default, the model is built from --backbone and --weights."""
     format: Literal["openvino", "onnx", "torch"] = "openvino"
     """Format of the graphs. openvino: .xml and .bin (requires the [openvino] extra); onnx: .onnx (requires the [onnx] extra); torch:
     torch.export's .pt2."""

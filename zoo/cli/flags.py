@@ -43,7 +43,7 @@ class BuildFlags:
     backbone: str | None = None
     """Name of a backbone; zoo list prints all names. Required for training; elsewhere an alternative to a saved model."""
     weights: str | None = None
-    """Pretrained weights: "default", a name from zoo info BACKBONE, or a path. By default, the weights are random."""
+    """Pretrained weights: "default", a name from zoo info BACKBONE, hf:OWNER/NAME, or a path. By default, the weights are random."""
     classes: str | None = None
     """Class names, separated by commas; by default taken from the training data if there is any, or else from the weights."""
     classes_file: Path | None = None

@@ -63,7 +63,7 @@ class InfoFlags:
     """Describe a backbone, a task, weights or a saved model."""
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]
-    """Name of a backbone, a task or weights (resnet50.a1_in1k), or the folder of a run or saved model."""
+    """Name of a backbone, a task or weights (resnet50.a1_in1k), the folder of a run or saved model, or hf:OWNER/NAME."""
     json: Json = False
 
 

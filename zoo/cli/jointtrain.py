@@ -66,7 +66,7 @@ class JointBuildFlags:
     backbone: str | None = None
     """Name of a backbone; zoo list prints all names. Without it, --weights is a saved model, whose heads are kept; --task adds others."""
     weights: str | None = None
-    """Pretrained weights: "default", a name from zoo info BACKBONE, or a path. By default, the weights are random."""
+    """Pretrained weights: "default", a name from zoo info BACKBONE, hf:OWNER/NAME, or a path. By default, the weights are random."""
     classes: Several = ()
     """Class names of a head: NAME=CLASS,CLASS; by default taken from its training data."""
     adapters: str | None = None

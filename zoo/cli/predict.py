@@ -20,7 +20,7 @@ class PredictFlags:
     """Predict on images, folders, videos, lists of files, URLs or a camera (by device index, e.g. 0)."""
 
     inputs: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[MODEL] SOURCE…", help_behavior_hint="(required)")]
-    """Folder of a run or model, followed by one or more images, folders, videos, patterns ("*.jpg"), text files that list
+    """Folder of a run or model, or hf:OWNER/NAME, followed by one or more images, folders, videos, patterns ("*.jpg"), text files that list
     paths, URLs (http:, rtsp:, file:), cameras, or - for an image on standard input. With --backbone, omit the model."""
     out: Path | None = None
     """Output folder for annotated images and predictions.jsonl; by default, no files are written."""

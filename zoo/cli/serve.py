@@ -29,8 +29,8 @@ class ServeFlags:
     """Serve models over HTTP: predictions, the Open Inference Protocol, and metrics. The address /docs lists the routes."""
 
     models: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="MODEL [NAME=MODEL …]", help_behavior_hint="(required)")]
-    """Folders of runs or models. NAME is part of the address /v1/models/NAME/predict; by default, it is the name of the folder. A single
-    model is also served as "default"."""
+    """Folders of runs or models, or repositories of the Hub (hf:OWNER/NAME). NAME is part of the address /v1/models/NAME/predict; by
+    default, it is the name of the folder or repository. A single model is also served as "default"."""
     host: str = "127.0.0.1"
     """Address to listen on. Any but that of this machine requires --token-file, --tls-client-ca or --allow-unauthenticated."""
     port: int = 8000

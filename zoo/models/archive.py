@@ -42,6 +42,8 @@ def check_place(folder: Path, compiled: bool, card: bytes | None = None) -> None
 
     A model card may be there if `zoo card` wrote it, or if its content is `card`.
     """
+    if is_reference(folder):
+        raise InputError(f"{folder} is a repository of the Hub; save the model to a folder, and publish it with zoo push FOLDER {folder}")
     check_replaceable(folder, _MARKER)
     if not folder.is_dir():
         return

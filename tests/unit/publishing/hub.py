@@ -31,7 +31,7 @@ class Repository:
     refs: dict[str, str] = field(default_factory=dict)
     private: bool = False
     gated: bool = False
-    broken: bool = False  # answer with status 500
+    broken: str = ""  # "status" or "text": answer with status 500, or with something that isn't JSON
 
     def commit(self, files: Files, branch: str = "main") -> str:
         """Add a commit with these files and no others, and return its hash."""
@@ -146,8 +146,11 @@ class _Handler(BaseHTTPRequestHandler):
         elif found.gated:
             self._refuse(403, "GatedRepo", "Access to this repository is restricted")
             return None
-        elif found.broken:
+        elif found.broken == "status":
             self._refuse(500, "", "Internal error")
+            return None
+        elif found.broken == "text":
+            self._answer(b"<html>Please log in to the network</html>")
             return None
         return found
 

@@ -14,9 +14,12 @@ import pytest
 
 from tests.unit.artefacts.signatures import write_keys
 from tests.unit.publishing.hub import Hub
-from zoo import build, info, load, pull, save, sign, tune, verify
+from zoo import build, card, info, load, pull, save, sign, tune, verify
 from zoo.artefacts.hub import reference
+from zoo.artefacts.hub.errors import explained
+from zoo.artefacts.hub.reference import Reference
 from zoo.artefacts.hub.snapshot import stated_licence
+from zoo.cli.main import main
 from zoo.errors import InputError, SignatureError
 from zoo.system.disk import StorageError
 
@@ -195,10 +198,18 @@ def test_offline_a_model_that_was_not_pulled_is_an_error(hub: Hub, commit: str, 
     assert not hub.requests
 
 
-def test_a_server_of_another_kind_is_reported(hub: Hub, commit: str) -> None:
-    hub.repositories["me/digits"].broken = True
-    with pytest.raises(InputError, match=r"answered with an error .*500.*; try again later"):
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        ("status", r"answered with an error .*500.*; try again later"),
+        ("text", r"doesn't answer as the Hub does .*JSON.*\. Check HF_ENDPOINT and the network"),
+    ],
+)
+def test_a_broken_server_is_reported(broken: str, reason: str, hub: Hub, commit: str, tmp_path: Path) -> None:
+    hub.repositories["me/digits"].broken = broken
+    with pytest.raises(InputError, match=reason):
         load(DIGITS)
+    assert not cached(tmp_path)
 
 
 def test_a_full_disk_leaves_no_incomplete_file(hub: Hub, commit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,6 +232,14 @@ def test_a_full_disk_leaves_an_earlier_commit_usable(hub: Hub, commit: str, bird
     assert load(DIGITS).hub == {"repository": "me/digits", "commit": commit}
 
 
+def test_a_download_with_missing_bytes_is_an_error_of_the_network(hub: Hub) -> None:
+    with (
+        pytest.raises(InputError, match=r"can't be reached .*Consistency check failed.*\. Check the network"),
+        explained(Reference("me/x")),
+    ):
+        raise OSError("Consistency check failed: file should be of size 2")
+
+
 # -- folders -----------------------------------------------------------------------------------------------------------
 
 
@@ -241,9 +260,17 @@ def test_a_full_disk_leaves_no_folder(hub: Hub, commit: str, tmp_path: Path) -> 
     assert not [path.name for path in tmp_path.iterdir() if "digits" in path.name]
 
 
-def test_a_repository_cannot_be_tuned(hub: Hub, commit: str) -> None:
-    with pytest.raises(InputError, match=f"a repository of the Hub can't be changed; run zoo pull {DIGITS} --out FOLDER"):
+def test_a_repository_is_not_changed(hub: Hub, commit: str, tmp_path: Path) -> None:
+    refused = f"a repository of the Hub can't be changed; run zoo pull {DIGITS} --out FOLDER, and pass the folder"
+    with pytest.raises(InputError, match=refused):
         tune(DIGITS, "demo:digits?split=test&classes=0,1&limit=8", replicates=0)
+    with pytest.raises(InputError, match="is a repository of the Hub, whose files aren't changed; pass --out FILE"):
+        card(DIGITS, licence="mit")
+    assert card(DIGITS, tmp_path / "card.md", licence="mit").is_file()
+    with pytest.raises(
+        InputError, match=f"is a repository of the Hub; save the model to a folder, and publish it with zoo push FOLDER {DIGITS}"
+    ):
+        save(load(DIGITS), DIGITS)
 
 
 def test_a_damaged_description_is_reported_when_it_is_copied(hub: Hub, digits: Path, tmp_path: Path) -> None:
@@ -268,6 +295,7 @@ def test_signatures_are_verified_before_a_pulled_model_is_parsed(hub: Hub, digit
     assert build("resnet20", weights=DIGITS, **trusted).hub is not None
     pull(DIGITS, tmp_path / "copy")
     assert verify(tmp_path / "copy", public).version == 1
+    assert main(["verify", DIGITS, "--key", str(public)]) == 0
     files = hub.repositories["me/digits"].files
     hub.repositories["me/digits"].commit({**files, "model.json": files["model.json"].replace(b'"0"', b'"O"')})
     with pytest.raises(SignatureError, match=r"model.json was changed after signing"):

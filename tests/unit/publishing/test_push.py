@@ -28,41 +28,21 @@ BIRDS = "hf:me/birds"
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload:DeprecationWarning")  # huggingface-hub's use of its client
 
 
-def built(kind: str) -> Model:
-    """Return a small model of a task, with metadata that are to be published."""
-    if kind == "detection":
-        model = build("resnet10t", "detection", classes=["cat", "dog"], image_size=64)
-        model.metadata["thresholds"] = {"cat": 0.4, "dog": 0.6}
-    elif kind == "face":
-        model = build("resnet20", "face", embedding_size=16)
-        model.metadata["threshold"] = 0.31
-    elif kind == "multi-label":
-        model = build("resnet20", classes=["red", "round", "ripe"], multi_label=True)
-        model.metadata["thresholds"] = {"red": 0.3, "round": 0.4, "ripe": 0.5}
-    else:
-        heads = {"animal": ["cat", "dog"], "indoors": ["no", "yes"]}
-        model = build("resnet10t", dict.fromkeys(heads, "classification"), classes=heads, image_size=64)
-        model.metadata["heads"]["animal"]["thresholds"] = {"dog": 0.7}
-    model.metadata["training"] = {"epochs": 3}
-    return model
-
-
 def without_hub(model: Model) -> tuple[Any, ...]:
     """Return everything that must be the same after publication."""
     config = {name: value for name, value in model.config.to_dict().items() if name != "licences"}
     return model_fingerprint(model), config, {name: value for name, value in model.metadata.items() if name != "hub"}
 
 
-@pytest.mark.parametrize("kind", ["detection", "face", "multi-label", "joint"])
-def test_a_published_model_loads_bit_identically(kind: str, hub: Hub, tmp_path: Path) -> None:
-    model = built(kind)
+def test_a_published_model_is_loaded_unchanged_and_states_its_commit(hub: Hub, tmp_path: Path) -> None:  # tests/contract has all tasks
+    heads = {"animal": ["cat", "dog"], "indoors": ["no", "yes"]}
+    model = build("resnet20", dict.fromkeys(heads, "classification"), classes=heads)
+    model.metadata["training"] = {"epochs": 3}
     pushed = push(save(model, tmp_path / "model"), BIRDS, licence="mit")
     again = load(BIRDS)
     assert without_hub(again) == without_hub(model)
     assert again.metadata["hub"] == {"repository": "me/birds", "commit": pushed.commit}
     assert again.config.licences == (Licence(f"{BIRDS}@{pushed.commit}", "mit", f"{hub.address}/me/birds"),)
-    images = torch.rand(1, 3, 64, 64)
-    assert repr(again(images)) == repr(model(images))
     assert not pushed.timm
     assert set(hub.repositories["me/birds"].files) == {".gitattributes", "README.md", "model.json", "weights.safetensors"}
 

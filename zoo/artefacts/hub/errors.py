@@ -29,6 +29,8 @@ def explained(reference: Reference, write: bool = False) -> Iterator[None]:
     except Exception as error:
         if (found := _of_hub(reference, error, write) or _of_network(reference, error)) is not None:
             raise found from error
+        if not write and isinstance(error, ValueError):  # an answer that isn't JSON, for instance
+            raise _of_another_server(reference, error) from error
         if write and isinstance(error, RuntimeError | ValueError):  # a failed upload, or metadata of the model card that the Hub refuses
             why = " ".join(str(error).split()) if isinstance(error, ValueError) else reason(error)
             raise InputError(f"{reference}: the push failed, and nothing was published ({why}). Correct this, or push again") from error
@@ -49,7 +51,7 @@ def _of_hub(reference: Reference, error: Exception, write: bool) -> InputError |
         case errors.HfHubHTTPError():
             return _refused(reference, error, write)
         case errors.FileMetadataError():
-            return InputError(f"{reference}: {endpoint()} is not a server of the Hub ({reason(error)}). Check HF_ENDPOINT")
+            return _of_another_server(reference, error)
     return None
 
 
@@ -59,7 +61,12 @@ def _of_network(reference: Reference, error: Exception) -> InputError | None:
 
     # huggingface-hub raises the first of these if it could not reach the server, and found nothing in its cache
     network = isinstance(error, errors.LocalEntryNotFoundError | ConnectionError)
+    network |= isinstance(error, OSError) and error.errno is None  # a download with missing bytes
     return _unreachable(reference, error) if network or type(error).__module__.partition(".")[0] in _HTTP_CLIENTS else None
+
+
+def _of_another_server(reference: Reference, error: Exception) -> InputError:
+    return InputError(f"{reference}: {endpoint()} doesn't answer as the Hub does ({reason(error)}). Check HF_ENDPOINT and the network")
 
 
 def _unreachable(reference: Reference, error: Exception) -> InputError:

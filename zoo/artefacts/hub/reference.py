@@ -13,7 +13,7 @@ from zoo.errors import InputError
 PREFIX = "hf:"
 COMMIT = re.compile("[0-9a-f]{40}")
 _NAME = r"[A-Za-z0-9](?:[\w.-]{0,94}[\w])?"
-_REFERENCE = re.compile(rf"hf:({_NAME}/{_NAME})(?:@([\w][\w./-]*))?", re.ASCII)
+_REFERENCE = re.compile(rf"hf:({_NAME}/{_NAME})(?:@([^\s@]+))?", re.ASCII)
 _TRUE = {"1", "ON", "YES", "TRUE"}
 _MAIN = "main"  # the branch that every repository has
 

@@ -7,6 +7,7 @@ have been fetched: their names are written to `zoo/COMMIT.json` in the folder of
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -125,8 +126,10 @@ def listed(reference: Reference) -> tuple[str, list[str]]:
     """Return the commit of a revision, and the names of all files in it."""
     from huggingface_hub import HfApi
 
-    about = HfApi(endpoint=endpoint()).model_info(reference.repository, revision=reference.revision)
-    return str(about.sha), [each.rfilename for each in about.siblings or ()]
+    api = HfApi(endpoint=endpoint())
+    about = api.model_info(reference.repository, revision=reference.revision)
+    names = [each.rfilename for each in about.siblings or ()]
+    return str(about.sha), names or list(api.list_repo_files(reference.repository, revision=about.sha))
 
 
 def readable(files: Sequence[str], reference: Reference) -> tuple[str, ...]:
@@ -175,8 +178,10 @@ def _download(found: Snapshot, names: Sequence[str]) -> None:
     """Fetch files, unless they are in the cache."""
     from huggingface_hub import hf_hub_download
 
-    for name in names:
-        hf_hub_download(found.reference.repository, name, revision=found.commit, cache_dir=cache(), endpoint=endpoint())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Not enough free disk space")  # an error follows
+        for name in names:
+            hf_hub_download(found.reference.repository, name, revision=found.commit, cache_dir=cache(), endpoint=endpoint())
 
 
 def _note(found: Snapshot) -> None:

@@ -19,7 +19,7 @@ class VerifyFlags:
     """Verify the signature of a model, an export, a report or any other folder or file. The exit status is 1 if something was changed."""
 
     path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """Folder of a run, of a saved or exported model, or of a report; or a file."""
+    """Folder of a run, of a saved or exported model, or of a report; a file; or hf:OWNER/NAME."""
     key: Path | None = None
     """Public key (PEM) of the signer."""
     certificate_roots: Annotated[tyro.conf.UseAppendAction[tuple[Path, ...]], tyro.conf.arg(metavar="FILE")] = ()
@@ -41,11 +41,14 @@ class VerifyFlags:
 
 def run(flags: VerifyFlags) -> int:
     """Run the command and return its exit status."""
+    from zoo.artefacts.hub.reference import is_reference
+    from zoo.artefacts.hub.snapshot import fetch
     from zoo.artefacts.signing import verify
 
+    path = fetch(flags.path).folder if is_reference(flags.path) else flags.path
     try:
         found = verify(
-            flags.path, flags.key, certificate_roots=flags.certificate_roots, identity=flags.identity, issuer=flags.issuer,
+            path, flags.key, certificate_roots=flags.certificate_roots, identity=flags.identity, issuer=flags.issuer,
             staging=flags.staging, signature=flags.signature, not_before=flags.not_before,
         )  # fmt: skip
         if flags.gallery is not None:
