@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.engines import INSTALLED, KEEPING, photos, small_joint, small_model
 from tests.engines import check_same as check_same_heads
 from tests.forking import Job, run_job
 from tests.pictures import write_picture
+from tests.unit.artefacts.encrypted import write_identity
 from zoo.compilation.conversion import Conversion
 from zoo.engines import ENGINES, Judge
 from zoo.errors import InputError
@@ -119,6 +121,10 @@ def test_what_is_saved_is_loaded_again(engine: str, tmp_path: Path) -> None:
     check_same(answers(fast, pictures(3), task), answers(again, pictures(3), task))
     copied = zoo.load(zoo.save(again, tmp_path / "copy"))  # from its files, not from the model
     check_same(answers(fast, pictures(2), task), answers(copied, pictures(2), task))
+    identity = tmp_path / "key.txt"
+    encrypted = zoo.load(zoo.encrypt(folder, recipients=write_identity(identity)).path, identity=identity)
+    shutil.rmtree(folder)
+    check_same(answers(fast, pictures(2), task), answers(encrypted, pictures(2), task))  # from memory
 
 
 @pytest.mark.parametrize("engine", KEEPING)

@@ -127,6 +127,7 @@ def test_commands_take_encrypted_models(command: Any, place: Path, tmp_path: Pat
     assert json.loads(scores[0][1])["scores"] == json.loads(scores[1][1])["scores"]
     assert command("predict", model, tmp_path / "x.png", *key)[0] == 0
     assert command("compare", model, place / "m", "--data", DIGITS, *key)[0] == 0
+    assert command("data", "show", DIGITS, "--model", model, "--out", tmp_path / "sheet.png", *key)[0] == 0
 
 
 def test_a_passphrase_is_read_once_from_a_descriptor(command: Any, place: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 
 import pytest
@@ -98,6 +99,21 @@ def test_maps_of_features_are_handed_over_channels_last() -> None:
         assert found[1].is_contiguous()
     kept = [each.get_partial_shape()[1] for each in converted.outputs]  # the converted network, which is saved, is unchanged
     assert [axis.get_length() for axis in kept] == [8, 3]
+
+
+def test_a_network_that_stays_in_memory_owns_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The graph may share memory with the traced network, which no longer exists when the graph runs."""
+    engine, pixels = ENGINES["openvino"](), torch.randn(2, 3, 17, 19, generator=torch.Generator().manual_seed(0))
+    module = _Levels().eval().requires_grad_(False)
+    wanted = [each.clone() for each in module(pixels)]
+    monkeypatch.setattr("zoo.engines.openvino.tempfile", None)  # no temporary file
+    converted = engine.convert(Network("pictures", module, (pixels,), ((0, 2, 3),), in_memory=True))
+    del module
+    gc.collect()
+    junk = [torch.full((size,), 7.0) for size in range(1, 3000, 7)]
+    found = engine.start(converted, "fp32", 1)(pixels)
+    assert all((got - want).abs().max() < 1e-5 for got, want in zip(found, wanted, strict=True))
+    assert len(junk) > 400, "the memory of the module is used for something else"
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])

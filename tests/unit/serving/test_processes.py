@@ -22,10 +22,12 @@ pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
 
 import httpx
+import psutil
 import torch
 
 import zoo
 from tests.pictures import write_picture
+from tests.unit.artefacts.encrypted import write_identity
 from tests.unit.serving.process import ServerProcess, served
 from zoo.tasks.detection.prediction.detections import Detections
 
@@ -64,8 +66,10 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def server(models: Path) -> Iterator[ServerProcess]:
     """Run a server with all models."""
     words = [f"{name}={models / name}" for name in ("classes", "boxes", "people", "both")]
-    gallery = models / "people.gallery"
-    with served(*words, "--gallery", f"friends@people={gallery}", "--queue", "100") as running:
+    gallery, key = models / "people.gallery", models / "key.txt"
+    sealed = zoo.encrypt(models / "classes", models / "sealed.age", recipients=write_identity(key)).path
+    with served(*words, sealed, "--identity", key, "--gallery", f"friends@people={gallery}", "--queue", "100") as running:
+        key.rename(key.with_suffix(".gone"))  # workers that replace others get the key from the server's memory
         yield running
 
 
@@ -112,6 +116,14 @@ def test_answers_equal_those_of_predict_whatever_the_batch(server: ServerProcess
     tolerance = 1e-5 if model in ("classes", "people") else 1e-3  # boxes are in pixels
     assert closeness(together, expected) < tolerance
     assert closeness(alone, expected * 3) < tolerance
+
+
+def test_an_encrypted_model_answers_and_its_key_is_in_no_argument(server: ServerProcess, models: Path, photos: list[Path]) -> None:
+    assert post(server, "sealed", *photos).json()["predictions"] == post(server, "classes", *photos).json()["predictions"]
+    secret = (models / "key.gone").read_text().split()[-1]
+    assert secret.startswith("AGE-SECRET-KEY-1")
+    for process in (psutil.Process(server.process.pid), *server.workers()):
+        assert secret not in " ".join([*process.cmdline(), *process.environ().values()])
 
 
 def test_detections_above_a_threshold(server: ServerProcess, photos: list[Path]) -> None:
@@ -192,6 +204,7 @@ def test_a_killed_worker_is_replaced_and_every_request_is_answered(server: Serve
         thread.join()
     assert set(statuses) == {200, 503}
     assert statuses[-1] == 200
+    assert post(server, "sealed", photos[0]).status_code == 200
 
 
 def test_a_worker_that_hangs_is_replaced(server: ServerProcess, photos: list[Path]) -> None:

@@ -13,7 +13,7 @@ _SUMMARIES = {
 GROUP = CommandGroup(
     "data",
     {
-        name: Command(summary, f"zoo.cli.data.{name}:{name}", f"zoo.cli.data.flags:Data{name.title()}Flags")
+        name: Command(summary, f"zoo.cli.data.{name}:{name}", f"zoo.cli.data.flags:Data{name.title()}Flags", loads=name == "show")
         for name, summary in _SUMMARIES.items()
     },
 )
