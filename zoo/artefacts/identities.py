@@ -24,6 +24,7 @@ from zoo.system.wording import look_at
 _PACKAGES = ("cryptography", "pyrage")
 _CREATE = "create one with: age-keygen -o key.txt"
 _MAX_BYTES = 2**20  # no file of keys is larger
+_SIGNING = re.compile(r"-----BEGIN (EC PARAMETERS|(EC )?(PRIVATE|PUBLIC) KEY|ENCRYPTED PRIVATE KEY|CERTIFICATE)-----")
 _PUBLIC = re.compile(r"age1|ssh-\w+ ")
 Paths = str | Path | Sequence[str | Path]
 
@@ -159,6 +160,8 @@ def read_recipients(values: Iterable[str | Path]) -> list[Any]:
 def _recipient(text: str, where: str) -> Any:
     import pyrage
 
+    if _SIGNING.search(text):
+        raise InputError(f"{where} is a key in PEM format, as zoo sign uses, and can't encrypt; expected age1…, ssh-ed25519 … or ssh-rsa …")
     if _is_private(text):
         raise InputError(f"{where} is a private key; expected the public key that belongs to it: age-keygen -y key.txt")
     try:
@@ -174,6 +177,8 @@ def _identities(name: str, text: str) -> list[Identity]:
     require_packages()
     import pyrage
 
+    if _SIGNING.search(text):
+        raise InputError(f"{name} is a key in PEM format, as zoo sign uses, and can't decrypt; expected AGE-SECRET-KEY-1… or an SSH key")
     if "-----BEGIN" in text:
         return [_ssh(name, text)]
     found = []

@@ -116,7 +116,9 @@ def card_path(folder: str | Path, out: str | Path | None) -> Path:
     if out is None and is_reference(folder):
         raise InputError(f"{folder} is a repository of the Hub, whose files aren't changed; pass --out FILE, or pull it to a folder first")
     if out is None and is_encrypted(folder):
-        raise InputError(f"{folder} is encrypted, and a model card shows classes and data unencrypted; if it may, pass --out FILE")
+        raise InputError(
+            f"{folder} is encrypted, and a model card shows its classes and data unencrypted; if that is all right, pass --out"
+        )
     path = model_folder(folder) / README if out is None else Path(out).expanduser()
     if path.is_dir():
         raise InputError(f"--out {path} is a folder; expected a file, such as {path / README}")

@@ -273,6 +273,7 @@ def test_a_full_disk_leaves_nothing_behind(place: Path, tmp_path: Path, monkeypa
         ("nobody", r"the recipient nobody can't be read: .* It is neither a file nor a public key\. Check the path"),
         ("empty", "empty contains no recipients"),
         ("private", "private, line 3 is a private key"),
+        ("signing", "signing, line 1 is a key in PEM format, as zoo sign uses, and can't encrypt"),
         ("binary", "binary is not a text file with keys"),
         ("large", "large is not a text file with keys"),
         (".", r"the recipient \. can't be read: Is a directory"),
@@ -282,6 +283,7 @@ def test_recipients_that_cannot_be_used(place: Path, tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").write_text("# nobody\n")
     (tmp_path / "private").write_text((place / "key.txt").read_text())
+    (tmp_path / "signing").write_text("-----BEGIN PUBLIC KEY-----\nMFkw\n")
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     (tmp_path / "large").write_text("#" * 2**21)
     with pytest.raises(InputError, match=message) as caught:
@@ -300,7 +302,7 @@ def test_recipients_that_cannot_be_used(place: Path, tmp_path: Path, monkeypatch
         ("damaged", "damaged, line 3 is not a private key"),
         ("ssh", r"ssh is not an SSH key that can be used \(ssh key must be decrypted first\); .* ssh-keygen -p"),
         ("ec", "ec is not an SSH key that can be used .*; create one with: age-keygen"),
-        ("signing.pem", r"signing\.pem is not an SSH key that can be used"),
+        ("signing.pem", r"signing\.pem is a key in PEM format, as zoo sign uses, and can't decrypt"),
         ("m.age", r"m\.age is not a text file with keys"),
         ("armoured", "armoured is an encrypted file, not an identity"),
         ("AGE-SECRET-KEY-1QWE", "an identity is passed as its text; expected the path of the file"),
@@ -409,7 +411,7 @@ def test_weights_of_an_encrypted_model_are_not_written(place: Path, key: Path, t
         InputError, match=r"m\.age is encrypted, and zoo tune changes the model\.json of a folder\. Decrypt it first: age -d"
     ):
         zoo.tune(place / "m.age", "demo:digits?limit=4")
-    with pytest.raises(InputError, match="is encrypted, and a model card shows classes and data unencrypted"):
+    with pytest.raises(InputError, match="is encrypted, and a model card shows its classes and data unencrypted"):
         zoo.card(place / "m.age")
     with pytest.raises(InputError, match="is encrypted, and zoo push publishes models unencrypted"):
         zoo.push(place / "m.age", "hf:me/mine")
