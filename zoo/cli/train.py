@@ -65,6 +65,7 @@ def run(flags: Any) -> int:
         "scores": {name: dict(own) for name, own in scores.items()} if run.model.is_joint else dict(scores),
         **({"alone": {name: dict(own) for name, own in run.alone.items()}} if run.alone else {}),
         "skipped": [fault.to_dict() for fault in run.skipped],
+        **({"hub": start} if (start := run.model.metadata["training"].get("hub")) else {}),
         "not_finite": run.not_finite,
         "seconds": round(run.seconds, 3),
     }

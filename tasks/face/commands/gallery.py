@@ -43,7 +43,7 @@ def verify(flags: arguments.FacesVerifyFlags) -> int:
     model = embedder(flags.model, flags.engine, flags.precision)
     found = compare(model, flags.a, flags.b, threshold=flags.threshold, detector=flags.detector, faces=flags.faces)
     if flags.json:
-        print_json(asdict(found))
+        print_json(asdict(found) | origin(model))
         return 0
     low, high = found.undecided
     print(f"{found.answer}: {found.metric} distance {found.distance:.3f}, threshold {found.threshold:g} (source: {found.threshold_from})")
@@ -57,13 +57,13 @@ def enroll(flags: arguments.FacesEnrollFlags) -> int:
         raise InputError("no photos given; usage: zoo faces enroll NAME PHOTO…")
     name = check_name(flags.name)
     with progress_of(flags.at.quiet) as progress:
-        gallery, found = open_gallery(flags.at, flags.photos, "all" if flags.faces == "one" else flags.faces, None, progress)
+        gallery, found, model = open_gallery(flags.at, flags.photos, "all" if flags.faces == "one" else flags.faces, None, progress)
         photos = list(found)
     with gallery:
         count = gallery.enroll(name, photos, quality=None if flags.force else LIMITS, add=flags.add)
         summary: dict[str, Any] = {"gallery": gallery.place, "name": name, "enrolled": count, "faces": len(gallery)}
         if flags.at.json:
-            print_json({**summary, "photos": [face.to_dict() for face in gallery.faces(name)[-count:]]})
+            print_json({**summary, "photos": [face.to_dict() for face in gallery.faces(name)[-count:]], **origin(model)})
         else:
             holds = counted(summary["faces"], "face")
             print(f"{name}: {counted(count, 'photo')} enrolled in gallery {gallery.place}, which now holds {holds}")
@@ -106,7 +106,7 @@ def identify(flags: arguments.FacesIdentifyFlags) -> int:
 
     skipped: list[Fault] | None = [] if flags.skip_bad else None
     with progress_of(flags.at.quiet) as progress:
-        gallery, photos = open_gallery(flags.at, flags.sources, "all", skipped, progress)
+        gallery, photos, model = open_gallery(flags.at, flags.sources, "all", skipped, progress)
         with gallery:
             about = gallery.model  # reports a missing gallery before any image is processed
             named = (NamedFaces(photo, gallery.identify(photo, top=flags.top, threshold=flags.threshold)) for photo in photos)
@@ -114,7 +114,8 @@ def identify(flags: arguments.FacesIdentifyFlags) -> int:
     say_skipped(skipped)
     if flags.at.json:
         left_out = [fault.to_dict() for fault in skipped or ()]
-        print_json({"gallery": gallery.place, "model": str(about), "distance": about.distance, "pictures": answers, "skipped": left_out})
+        described = {"gallery": gallery.place, "model": str(about), "distance": about.distance, **origin(model)}
+        print_json({**described, "pictures": answers, "skipped": left_out})
     return 0
 
 
@@ -137,7 +138,7 @@ def cluster(flags: arguments.FacesClusterFlags) -> int:
         raise InputError(f"--out is {flags.out}, which already exists and is not overwritten; choose another file")
     skipped: list[Fault] | None = [] if flags.skip_bad else None
     with progress_of(flags.at.quiet) as progress:
-        gallery, found = open_gallery(flags.at, flags.sources, "all", skipped, progress)
+        gallery, found, model = open_gallery(flags.at, flags.sources, "all", skipped, progress)
         photos = list(found)
     with gallery:
         groups = gallery.cluster(photos, threshold=flags.threshold)
@@ -150,7 +151,7 @@ def cluster(flags: arguments.FacesClusterFlags) -> int:
         people = [[_face(photos, place) for place in places] for places in groups.groups]
         answer = {"groups": people, "alone": [_face(photos, place) for place in groups.alone], "known": known}
         left_out = [fault.to_dict() for fault in skipped or ()]
-        print_json({**answer, "faces": total, "pictures": len(photos), "skipped": left_out})
+        print_json({**answer, "faces": total, "pictures": len(photos), "skipped": left_out, **origin(model)})
         return 0
     for number, places in enumerate(groups.groups, 1):
         print(f"group {number}: {counted(len(places), 'face')}: {', '.join(_named(photos, place) for place in places)}")
@@ -218,8 +219,8 @@ def embedder(folder: Path | None, engine: str, precision: AskedPrecision, say: C
 
 def open_gallery(
     flags: arguments.GalleryFlags, sources: Sequence[Path], faces: str, skipped: list[Fault] | None, progress: Progress
-) -> tuple[Gallery, Iterator[Faces]]:
-    """Open the gallery, and return it and an iterator of the embedded faces of each image, in the order of the sources.
+) -> tuple[Gallery, Iterator[Faces], Model]:
+    """Open the gallery, and return it, an iterator of the embedded faces of each image, in the order of the sources, and the model.
 
     Unreadable images are appended to `skipped`; if that is None, the first one raises an `ImageError`.
     """
@@ -230,7 +231,12 @@ def open_gallery(
     source = sources[0] if len(sources) == 1 else list(sources)
     on_error: OnError = "raise" if skipped is None else "skip"
     found = predict(model, source, detector=flags.detector, faces=faces, on_error=on_error, skipped=skipped, progress=progress)
-    return gallery, (cast(Faces, photo) for photo in found)
+    return gallery, (cast(Faces, photo) for photo in found), model
+
+
+def origin(model: Model) -> dict[str, Any]:
+    """Return the entry of a result that states the commit of a model from the Hub; empty for any other model."""
+    return {} if model.hub is None else {"hub": model.hub}
 
 
 def say_skipped(skipped: Sequence[Fault] | None) -> None:

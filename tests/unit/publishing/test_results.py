@@ -127,6 +127,15 @@ def test_a_detector_of_faces_may_be_in_a_repository(hub: Hub, tmp_path: Path) ->
     assert (found.threshold, found.model.hub["repository"]) == (0.7, "me/faces")
 
 
+def test_a_verification_of_faces_states_the_commit(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    commit = hub.add_folder("me/people", save(build("resnet20", "face", embedding_size=8), tmp_path / "people"))
+    write_picture(tmp_path / "a.png", np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8))
+    words = [str(tmp_path / "a.png")] * 2 + ["--model", "hf:me/people", "--threshold", "0.5", "--detector", "none"]
+    assert printed(capsys, "faces", "verify", *words)["hub"] == {"repository": "me/people", "commit": commit}
+    found = printed(capsys, "faces", "cluster", str(tmp_path / "a.png"), *words[2:], "--gallery", str(tmp_path / "gallery"))
+    assert found["hub"]["commit"] == commit
+
+
 def test_a_dataset_of_the_hub_is_not_taken_for_a_model(hub: Hub) -> None:
     assert task_flags(["x", "--data", "hf:me/data"]).name == "classification"
     assert not hub.requests
