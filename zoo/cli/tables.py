@@ -31,6 +31,8 @@ def print_scores(scores: Scores) -> None:
         console.print(_per_class(scores.per_class))
     how = f" in {scores.seconds:.1f} s, {scores.precision}" if scores.precision else ""
     console.print(f"{scores.n} of {scores.expected} images scored{how}")
+    for name, commit in scores.hub.items():
+        console.print(f"{name}: hf:{commit['repository']}@{commit['commit']}", soft_wrap=True)
     if (alignment := scores.details.get("alignment")) is not None:
         found, total = alignment["found"], alignment["found"] + len(alignment["not_found"])
         console.print(f"aligned {found} of {total} images (detector {alignment['detector']}, template {alignment['template']})")

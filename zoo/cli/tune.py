@@ -16,6 +16,7 @@ from zoo.evaluation.intervals import REPLICATES
 
 if TYPE_CHECKING:
     from zoo.evaluation.tune import OperatingPoint
+    from zoo.models.model import Model
 
 _DATA = (
     "Validation data, on which the model wasn't trained: a path, or a dataset string scheme:path[?split=…&classes=…&limit=…]. "
@@ -28,7 +29,7 @@ class TuneFlags:
     """Which model to tune, on which data, and for what."""
 
     model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
-    """Folder of a run, or of a saved or exported model. Only its model.json is changed."""
+    """Folder of a run, or of a saved or exported model, of which only model.json is changed; or hf:OWNER/NAME, with --out."""
     data: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(help=_DATA, help_behavior_hint="(required)")]
     target: str = "f1"
     """What the thresholds are chosen for: f1 (highest F1), precision=P (greatest recall with at least this precision), recall=R (highest
@@ -37,6 +38,8 @@ class TuneFlags:
     """Classification with two classes only: the class that is predicted above the threshold; by default the second class."""
     align: str | None = None
     """Face task only: detect the main face of each image with this detector (mtcnn, or the folder of a detection model) and align it."""
+    out: Path | None = None
+    """Folder for a copy of a model from the Hub, in which the thresholds are stored."""
     replicates: int = REPLICATES
     """Number of bootstrap replicates for the 95 % confidence intervals; 0 disables the intervals."""
     batch_size: BatchSize = None
@@ -60,14 +63,19 @@ def run(flags: Flags) -> int:
     from zoo.evaluation.tune import OperatingPoint, tune
     from zoo.models.config import check_changeable, model_folder, read_description
 
-    check_changeable(main.model)
-    folder = model_folder(main.model)
-    data = head_values("--data", main.data, [*read_description(folder)[0].heads])
+    remote = None if main.out is None else _of_hub(main.model, main.out)
+    if remote is None:
+        check_changeable(main.model)
+    folder = main.out or model_folder(main.model)
+    config = read_description(folder)[0] if remote is None else remote.config
+    data = head_values("--data", main.data, [*config.heads])
     with progress_of(flags.run.quiet) as progress:
         found = tune(
-            folder, data, main.target, positive=main.positive, align=main.align, batch_size=main.batch_size, workers=main.workers,
+            remote or folder, data, main.target, positive=main.positive, align=main.align, batch_size=main.batch_size, workers=main.workers,
             replicates=main.replicates, progress=progress, **flags.run.reading,
         )  # fmt: skip
+    if remote is not None:
+        _store(remote, folder)
     if flags.run.json:
         one = isinstance(found, OperatingPoint)
         print_json({"model": str(folder), **(found.to_dict() if one else {"heads": {name: own.to_dict() for name, own in found.items()}})})
@@ -78,6 +86,28 @@ def run(flags: Flags) -> int:
         _show(own)
     print(f"stored in {folder / 'model.json'}")
     return 0
+
+
+def _of_hub(place: Path, out: Path) -> Model:
+    """Load a model from the Hub, of which a copy will be written to a folder."""
+    from zoo.artefacts.hub.reference import is_reference
+    from zoo.models.archive import check_place, load
+
+    if not is_reference(place):
+        raise InputError(f"--out {out} is for models of the Hub (hf:OWNER/NAME); omit it: the thresholds are stored in {place}")
+    model = load(place)
+    check_place(out, model.compiled)
+    return model
+
+
+def _store(model: Model, folder: Path) -> None:
+    """Write a copy of a model from the Hub to a folder, with the metadata of the model."""
+    from zoo.models.config import store_metadata
+    from zoo.publishing.pull import pull
+
+    assert model.hub is not None, "it was loaded from the Hub"
+    pull(f"hf:{model.hub['repository']}@{model.hub['commit']}", folder)
+    store_metadata(folder, model.metadata)
 
 
 def _show(found: OperatingPoint) -> None:

@@ -215,7 +215,9 @@ def check_changeable(place: str | Path) -> None:
     """Raise an `InputError` if a model is in a repository of the Hub, or encrypted, and can't be changed there."""
     refuse_encrypted(place, "zoo tune changes the model.json of a folder")
     if is_reference(place):
-        raise InputError(f"{place}: a repository of the Hub can't be changed; run zoo pull {place} --out FOLDER, and pass the folder")
+        raise InputError(
+            f"{place}: a repository of the Hub can't be changed; pass --out FOLDER, or the folder of zoo pull {place} --out FOLDER"
+        )
 
 
 def store_metadata(folder: str | Path, metadata: Mapping[str, Any]) -> None:

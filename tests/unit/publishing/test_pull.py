@@ -261,7 +261,7 @@ def test_a_full_disk_leaves_no_folder(hub: Hub, commit: str, tmp_path: Path) -> 
 
 
 def test_a_repository_is_not_changed(hub: Hub, commit: str, tmp_path: Path) -> None:
-    refused = f"a repository of the Hub can't be changed; run zoo pull {DIGITS} --out FOLDER, and pass the folder"
+    refused = f"a repository of the Hub can't be changed; pass --out FOLDER, or the folder of zoo pull {DIGITS} --out FOLDER"
     with pytest.raises(InputError, match=refused):
         tune(DIGITS, "demo:digits?split=test&classes=0,1&limit=8", replicates=0)
     with pytest.raises(InputError, match="is a repository of the Hub, whose files aren't changed; pass --out FILE"):

@@ -51,6 +51,8 @@ def printed(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
 def test_results_of_commands(commit: dict[str, str], digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = printed(capsys, "eval", DIGITS, "--data", DATA, "--replicates", "0")
     assert found["hub"] == {"model": commit}
+    assert main(["eval", DIGITS, "--data", DATA, "--replicates", "0"]) == 0
+    assert f"model: {DIGITS}@{commit['commit']}\n" in capsys.readouterr().out
     both = printed(capsys, "eval", str(digits), DIGITS, "--data", DATA, "--replicates", "0")
     assert both["hub"] == {"model 2": commit}
     sides = printed(capsys, "compare", str(digits), DIGITS, "--data", DATA, "--replicates", "0")
@@ -125,6 +127,19 @@ def test_a_detector_of_faces_may_be_in_a_repository(hub: Hub, tmp_path: Path) ->
     hub.add_folder("me/faces", save(detector, tmp_path / "faces"))
     found: Any = find_finder("hf:me/faces?threshold=0.7")
     assert (found.threshold, found.model.hub["repository"]) == (0.7, "me/faces")
+
+
+def test_a_model_is_tuned_in_a_copy(commit: dict[str, str], digits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--data", DATA, "--target", "recall=0.5", "--replicates", "0", "--out", str(tmp_path / "tuned")]
+    assert printed(capsys, "tune", DIGITS, *words)["model"] == str(tmp_path / "tuned")
+    tuned = load(tmp_path / "tuned")
+    assert (tuned.hub, [*tuned.metadata["thresholds"]]) == (commit, ["1"])
+    assert "thresholds" not in load(DIGITS).metadata
+    assert main(["tune", str(digits), *words]) == 2
+    assert "--out" in capsys.readouterr().err
+    (tmp_path / "tuned" / "notes.txt").write_text("mine")
+    assert main(["tune", DIGITS, *words]) == 2
+    assert "which the zoo didn't write" in capsys.readouterr().err
 
 
 def test_a_verification_of_faces_states_the_commit(hub: Hub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
