@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -21,6 +21,7 @@ from tests.unit.artefacts.signatures import write_keys
 from tests.unit.publishing.conftest import hub
 from zoo.engines import ENGINES
 from zoo.models.model import Model
+from zoo.system.threads import THREADS
 
 __all__ = ["fake", "hub"]  # fixtures
 
@@ -115,6 +116,13 @@ def _cases() -> list[Any]:
     tasks = ("classification", "multi-label", "detection", "attributes", "face", "joint")
     marks = {("joint", "exported"): (pytest.mark.slow, openvino)}
     return [pytest.param(task, way, marks=marks.get((task, way), ())) for task in tasks for way in WAYS]
+
+
+@pytest.fixture(autouse=True)
+def same_threads() -> Iterator[None]:
+    """Keep the number of threads, which otherwise follows the load of the machine and changes the last bits."""
+    with THREADS.held():
+        yield
 
 
 @pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload:DeprecationWarning")  # huggingface-hub's use of its client
