@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub.errors import XetDownloadError
 
 from tests.unit.artefacts.signatures import write_keys
 from tests.unit.publishing.hub import Hub
@@ -103,20 +104,11 @@ def test_a_branch_follows_its_commits(hub: Hub, commit: str, birds: Path) -> Non
 
 def test_pickles_and_files_of_others_are_not_fetched(hub: Hub, digits: Path, tmp_path: Path) -> None:
     files = {path.name: path.read_bytes() for path in digits.iterdir()}
-    others = [
-        "pytorch_model.bin",
-        "model.pt",
-        "optimizer.pth",
-        "last.ckpt",
-        "state.pkl",
-        "graph.pt2",
-        "photo.jpg",
-        "logs/a.json",
-        ".x.json",
-    ]
+    pickles = ["pytorch_model.bin", "model.pt", "optimizer.pth", "last.ckpt", "state.pkl", "graph.pt2", "b.bin"]
+    others = [*pickles, "photo.jpg", "logs/a.json", ".x.json", "LICENSE.md"]
     hub.add("me/digits", {**files, "README.md": b"# Digits", **dict.fromkeys(others, b"x")})
     load(DIGITS)
-    assert not hub.asked("resolve/.*(bin|pt|pth|ckpt|pkl|pt2|jpg|logs|x.json)$")
+    assert not hub.asked("resolve/.*(bin|pt|pth|ckpt|pkl|pt2|jpg|logs|x.json|LICENSE.md)$")
     assert cached(tmp_path) == ["README.md", "model.json", "weights.safetensors"]
 
 
@@ -232,12 +224,10 @@ def test_a_full_disk_leaves_an_earlier_commit_usable(hub: Hub, commit: str, bird
     assert load(DIGITS).hub == {"repository": "me/digits", "commit": commit}
 
 
-def test_a_download_with_missing_bytes_is_an_error_of_the_network(hub: Hub) -> None:
-    with (
-        pytest.raises(InputError, match=r"can't be reached .*Consistency check failed.*\. Check the network"),
-        explained(Reference("me/x")),
-    ):
-        raise OSError("Consistency check failed: file should be of size 2")
+@pytest.mark.parametrize("kind", [OSError, XetDownloadError])
+def test_a_download_with_missing_bytes_is_an_error_of_the_network(kind: type[Exception], hub: Hub) -> None:
+    with pytest.raises(InputError, match=r"can't be reached .*Consistency check.*\. Check the network"), explained(Reference("me/x")):
+        raise kind("Consistency check failed")
 
 
 # -- folders -----------------------------------------------------------------------------------------------------------

@@ -83,8 +83,11 @@ def test_a_push_is_one_commit_which_replaces_the_files_of_an_earlier_model(hub: 
     push(digits, BIRDS, licence="mit")
     repository = hub.repositories["me/birds"]
     assert len(repository.commits) == 2  # that of the new repository, and that of the push
+    repository.commit({**repository.files, "LICENSE.md": b"terms", "labels.txt": b"of an export"})
     push(birds, BIRDS, licence="mit", message="Birds in place of digits")
-    assert len(repository.commits) == 3
+    assert len(repository.commits) == 4
+    assert "LICENSE.md" in repository.files
+    assert "labels.txt" not in repository.files
     assert "weights.safetensors" not in repository.files
     assert load(BIRDS).classes == ("robin", "wren")
 

@@ -10,7 +10,7 @@ from zoo.artefacts.hub.reference import Reference, endpoint
 from zoo.errors import InputError
 from zoo.system.wording import reason
 
-_HTTP_CLIENTS = ("httpx", "httpx2", "httpcore", "requests", "urllib3")  # which one huggingface-hub uses depends on its version
+_CLIENTS = ("httpx", "httpx2", "httpcore", "requests", "urllib3", "huggingface_hub", "hf_xet")  # depends on the version of huggingface-hub
 _LOG_IN = "log in with hf auth login, or set HF_TOKEN"
 
 
@@ -29,7 +29,7 @@ def explained(reference: Reference, write: bool = False) -> Iterator[None]:
     except Exception as error:
         if (found := _of_hub(reference, error, write) or _of_network(reference, error)) is not None:
             raise found from error
-        if not write and isinstance(error, ValueError):  # an answer that isn't JSON, for instance
+        if not write and isinstance(error, RuntimeError | ValueError):  # an answer that isn't JSON, for instance
             raise _of_another_server(reference, error) from error
         if write and isinstance(error, RuntimeError | ValueError):  # a failed upload, or metadata of the model card that the Hub refuses
             why = " ".join(str(error).split()) if isinstance(error, ValueError) else reason(error)
@@ -62,7 +62,8 @@ def _of_network(reference: Reference, error: Exception) -> InputError | None:
     # huggingface-hub raises the first of these if it could not reach the server, and found nothing in its cache
     network = isinstance(error, errors.LocalEntryNotFoundError | ConnectionError)
     network |= isinstance(error, OSError) and error.errno is None  # a download with missing bytes
-    return _unreachable(reference, error) if network or type(error).__module__.partition(".")[0] in _HTTP_CLIENTS else None
+    network |= type(error).__module__.partition(".")[0] in _CLIENTS
+    return _unreachable(reference, error) if network else None
 
 
 def _of_another_server(reference: Reference, error: Exception) -> InputError:

@@ -7,6 +7,7 @@ have been fetched: their names are written to `zoo/COMMIT.json` in the folder of
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,8 +28,8 @@ MODEL = "model.json"
 CARD = "README.md"
 TIMM_CONFIG, TIMM_WEIGHTS = "config.json", "model.safetensors"
 WEIGHTS = "weights.safetensors"
-_LARGE = {".safetensors", ".onnx", ".data", ".xml", ".bin"}
-_FETCHED = {".json", ".md", ".txt", ".sig", ".py", *_LARGE} - {".bin"}  # .bin belongs to OpenVINO's .xml, or is a pickle
+_LARGE = {".safetensors", ".onnx", ".data", ".xml", ".bin"}  # .bin belongs to OpenVINO's .xml, or is a pickle
+_SMALL = re.compile(r"model\.json|config\.json|README\.md|model\.sig|infer\.py|sbom\.cdx\.json|labels(-[\w-]+)?\.txt")
 _PICKLES = {".bin", ".pt", ".pt2", ".pth", ".th", ".ckpt", ".tar", ".pkl", ".pickle"}
 
 
@@ -157,10 +158,12 @@ def readable(files: Sequence[str], reference: Reference) -> tuple[str, ...]:
 
 
 def model_files(files: Sequence[str]) -> list[str]:
-    """Return the names of the files at the top level that may belong to a model of the zoo, and are no pickles."""
+    """Return the names of the files at the top level that belong to a model of the zoo or to weights, and are no pickles."""
     names = [name for name in files if "/" not in name and not name.startswith(".")]
     graphs = {PurePosixPath(name).stem for name in names if name.endswith(".xml")} if MODEL in names else set[str]()
-    return [name for name in names if (path := PurePosixPath(name)).suffix in _FETCHED or (path.suffix == ".bin" and path.stem in graphs)]
+    large = {name for name in names if (suffix := PurePosixPath(name).suffix) in _LARGE and suffix != ".bin"}
+    large |= {name for name in names if name.endswith(".bin") and PurePosixPath(name).stem in graphs}
+    return [name for name in names if name in large or _SMALL.fullmatch(name)]
 
 
 def _nothing(files: Sequence[str]) -> str:
