@@ -87,7 +87,7 @@ def sections(facts: Facts) -> str:
         "## Classes": _classes(facts.model),
         "## Data": _data(facts),
         "## Scores": _scores(facts),
-        "## Speed": _speed(facts.latency),
+        "## Speed": _speed(facts),
         "## Preprocessing": _preprocessing(facts.model),
         "## Thresholds": _thresholds(facts.model),
         "## Limits": _limits(facts),
@@ -182,12 +182,14 @@ def _scores(facts: Facts) -> Iterator[str]:
         yield f"Scores: {_UNKNOWN}."
 
 
-def _speed(latency: Latency | None) -> Iterator[str]:
+def _speed(facts: Facts) -> Iterator[str]:
+    latency = facts.latency
     if latency is None:
         yield f"{_UNKNOWN.capitalize()}."
         return
+    before = "decoded and scaled" if len(facts.model.passes()) == 1 else "decoded"
     yield f"Measured with {latency.engine} in {latency.precision} on {_plain(latency.machine)}, {counted(latency.threads, 'thread')},"
-    yield f"PyTorch {latency.torch}, images of {_code(published_data(latency.data))} that were decoded and scaled in advance:"
+    yield f"PyTorch {latency.torch}, images of {_code(published_data(latency.data))} that were {before} in advance:"
     yield ""
     yield f"- one image: median {latency.median_ms:.1f} ms, 95th percentile {latency.p95_ms:.1f} ms, {counted(latency.runs, 'call')}"
     yield f"- batches of {latency.batch_size}: {latency.images_per_second:.0f} images per second"

@@ -125,12 +125,13 @@ def test_thresholds_and_their_data_are_stated(classifier: Path, tmp_path: Path) 
     assert "## Thresholds" not in card_text(classifier)
 
 
-def test_the_speed_is_stated_with_the_machine(classifier: Path) -> None:
+def test_the_speed_is_stated_with_the_machine(classifier: Path, tmp_path: Path) -> None:
     speed = Latency("Fast CPU", 2, "eager", "fp32", "demo:digits", 1.25, 2.0, 100, 16, 1000.4, "2.14")
     text = card_text(classifier, latency=speed)
     assert "Measured with eager in fp32 on Fast CPU, 2 threads,\nPyTorch 2.14, images of `demo:digits`" in text
     assert "- one image: median 1.2 ms, 95th percentile 2.0 ms, 100 calls\n- batches of 16: 1000 images per second" in text
     assert "## Speed\n\nNot recorded." in card_text(classifier)
+    assert "that were decoded in advance:" in card_text(zoo.save(made("joint"), tmp_path / "joint"), latency=speed), "two passes"
 
 
 def test_names_have_no_meaning_in_markdown_or_yaml(tmp_path: Path) -> None:
