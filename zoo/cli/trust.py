@@ -38,7 +38,7 @@ class KeyFlags:
     """Keys for encrypted models (zoo encrypt), which are decrypted into memory."""
 
     identity: Annotated[tyro.conf.UseAppendAction[tuple[Path, ...]], tyro.conf.arg(metavar="FILE")] = ()
-    """File of a private key: AGE-SECRET-KEY-1…, or an SSH key; may be repeated."""
+    """File of a private key: AGE-SECRET-KEY-1…, or an SSH key."""
     passphrase_file: Path | None = None
     """File whose first line is the passphrase of a model that was encrypted with one. Without this flag and the next, it is asked for."""
     passphrase_fd: int | None = None
@@ -51,7 +51,7 @@ def with_trust(kind: type[Any]) -> type[Any]:
     parts: list[Any] = [
         ("command", Annotated[flat[kind], tyro.conf.arg(name="", help="")]),
         ("trust", Annotated[flat[TrustFlags], tyro.conf.arg(name="trust")], field(default_factory=TrustFlags)),
-        ("keys", Annotated[flat[KeyFlags], tyro.conf.arg(name="encrypted models")], field(default_factory=KeyFlags)),
+        ("keys", Annotated[flat[KeyFlags], tyro.conf.arg(name="encryption")], field(default_factory=KeyFlags)),
     ]
     combined = make_dataclass(kind.__name__, parts, frozen=True)
     combined.__doc__ = kind.__doc__

@@ -22,8 +22,7 @@ class EncryptFlags:
     model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MODEL")]
     """Folder of a run, or of a saved or exported model. It remains as it is."""
     to: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="RECIPIENT")] = ()
-    """Public key of someone who can decrypt the model: age1…, "ssh-ed25519 …", "ssh-rsa …", or a file with one in each line; may be
-    repeated."""
+    """Public key of someone who can decrypt the model: age1…, "ssh-ed25519 …", "ssh-rsa …", or a file with one in each line."""
     passphrase: bool = False
     """Encrypt with a passphrase instead, which is asked for unless one of the next two flags is set."""
     passphrase_file: Path | None = None
