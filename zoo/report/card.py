@@ -84,7 +84,7 @@ def card(
         >>> import tempfile, zoo
         >>> folder = zoo.save(zoo.build("resnet20", classes=["cat", "dog"]), tempfile.mkdtemp() + "/pets")
         >>> zoo.card(folder, licence="Apache-2.0").read_text().splitlines()[:3]
-        ['---', 'license: apache-2.0', 'library_name: resnet-zoo']
+        ['---', 'library_name: resnet-zoo', 'license: apache-2.0']
     """
     path = card_path(folder, out)
     text = card_text(

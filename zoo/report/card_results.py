@@ -18,6 +18,7 @@ from zoo.task.metric import Scores
 
 Source = str | Path | Scores | Mapping[str, Any]
 
+_ABSOLUTE = re.compile(r"[/~]|[A-Za-z]:[/\\]")  # start of a path on this machine
 _HOW = "pass the output of: zoo eval MODEL --data DATA --json"
 
 
@@ -125,8 +126,14 @@ def published_data(text: str) -> str:
     if hub_dataset(text):
         return text
     scheme, query = f"{ref.scheme}:" if ref.scheme else "", text.partition("?")[2]
-    name = re.split(r"[/\\]", ref.path.rstrip("/\\"))[-1]
-    return f"{scheme}{name}?{query}" if query else f"{scheme}{name}"
+    parts = (part.partition("=") for part in query.split("&") if part)
+    options = "&".join(f"{name}={file_name(value) if _ABSOLUTE.match(value) else value}" for name, _, value in parts)
+    return f"{scheme}{file_name(ref.path)}?{options}" if options else f"{scheme}{file_name(ref.path)}"
+
+
+def file_name(path: str) -> str:
+    """Return the last part of a path, of any system."""
+    return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
 
 
 def hub_dataset(text: str) -> str:

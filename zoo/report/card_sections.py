@@ -13,7 +13,7 @@ from zoo.models.compiled import Compiled
 from zoo.models.fingerprint import model_fingerprint
 from zoo.models.model import Model
 from zoo.report.card_licence import Terms
-from zoo.report.card_results import Result, published_command, published_data
+from zoo.report.card_results import Result, file_name, published_command, published_data
 from zoo.system.wording import counted
 from zoo.task.operating import OPERATING_POINT, THRESHOLDS
 
@@ -283,7 +283,7 @@ def _interval(bounds: Sequence[float] | None) -> str:
 
 def _name(weights: str) -> str:
     """Return the name of weights, or the file name if they are a path on this machine."""
-    return weights if weights.startswith("hf:") else re.split(r"[/\\]", weights.rstrip("/\\"))[-1]
+    return weights if weights.startswith("hf:") else file_name(weights)
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:

@@ -194,6 +194,7 @@ def test_scores_of_the_command_line_are_accepted(tmp_path: Path, capsys: pytest.
 def test_what_is_published_names_no_folders_of_the_machine() -> None:
     assert published_data("coco:C:\\data\\cells\\?split=test") == "coco:cells?split=test"
     assert published_data("/data/photos") == "photos"
+    assert published_data("coco:a.json?split=x/y&images=/home/ann/jpg") == "coco:a.json?split=x/y&images=jpg"
     assert published_data("hf:ann/pets?split=test") == "hf:ann/pets?split=test"
     assert published_data("folder:x?limit=none") == "folder:x?limit=none"
     assert published_command(f"zoo eval {Path.home()} {Path.home()}x") == f"zoo eval ~ {Path.home()}x"

@@ -106,7 +106,7 @@ def test_the_command(saved: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     assert "a model card requires huggingface-hub; install the extra: pip install 'resnet-zoo[hub]'" in capsys.readouterr().err
 
 
-def test_the_command_measures_the_speed(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_measures_the_speed(saved: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zoo.benchmarks.harness.case._BUDGET_S", 0.05)
     assert main(["card", str(saved), "--licence", "MIT", "--latency"]) == 0
     found = re.search(
@@ -115,6 +115,7 @@ def test_the_command_measures_the_speed(saved: Path, monkeypatch: pytest.MonkeyP
     assert found is not None
     monkeypatch.setattr("zoo.tasks.classification.data.ClassificationData.sample_data", None)
     assert main(["card", str(saved), "--latency"]) == 2
+    assert "--latency measures on built-in images, but the task classification has none; omit it" in capsys.readouterr().err
 
 
 @pytest.fixture
