@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,14 +12,18 @@ from typing import Any
 from rich.console import Console
 
 from zoo.benchmarks.harness.case import check_case
+from zoo.benchmarks.harness.child import case_report, run_in_child
+from zoo.benchmarks.harness.limits import parse_duration
 from zoo.benchmarks.harness.measurement import describe_machine
-from zoo.benchmarks.harness.report import CaseReport, Measurement, Report
-from zoo.benchmarks.harness.suite import Case, in_words, read_suite
-from zoo.errors import InputError
+from zoo.benchmarks.harness.report import CaseReport, Report
+from zoo.benchmarks.harness.results import Results, code_fingerprint, commit
+from zoo.benchmarks.harness.suite import Case, Suite, in_words, read_suite
+from zoo.benchmarks.harness.table import terminal_table
+from zoo.errors import InputError, check_positive
+from zoo.system.disk import StorageError
+from zoo.system.wording import counted
 
-# -P: a folder called zoo in the current directory must not shadow the installed package
-_CHILD = (sys.executable, "-P", "-m", "zoo.benchmarks.harness.case")
-_LOG_LINES = 5  # number of lines copied from the end of a crashed process's log into the report
+_NO_BUDGET = "the budget was used before this case began; the same command runs it"
 
 
 def bench(
@@ -33,29 +31,48 @@ def bench(
     *,
     out: str | Path = "bench",
     cases: Sequence[str] | None = None,
+    only: Sequence[str] = (),
     engine: str | None = None,
     precision: str | None = None,
+    seeds: int | None = None,
+    timeout: float | str | None = None,
+    memory_mib: float | None = None,
+    budget: float | str | None = None,
+    fresh: bool = False,
     quiet: bool = False,
 ) -> Report:
     """Run a benchmark suite and write `report.json` and `report.csv`.
+
+    Every finished case is stored in `out` at once. A later call with the same `out` runs only cases that aren't stored there: those that an
+    interruption prevented, those that failed, and those whose settings, data, code or machine have changed.
 
     Args:
         suite: name of a packaged suite, or path of a TOML file.
         out: output folder; an existing report in it is overwritten.
         cases: names of the cases to run; None runs all of them.
+        only: patterns such as "digits*"; only cases whose name matches one of them are run. No patterns run all cases.
         engine: engine for all cases, as in `zoo.compile`; None uses the suite's setting.
         precision: precision for all cases; None uses the suite's setting.
+        seeds: number of runs of each case, with different seeds and the names NAME@SEED; None runs each case once.
+        timeout: time limit of each case, as seconds or text such as "10m"; None uses the suite's setting. A case that exceeds it is killed,
+            and reported as failed.
+        memory_mib: limit of the resident memory of each case's processes in MiB; None uses the suite's setting.
+        budget: time for all cases, as seconds or text such as "30m". Cases that haven't begun by then are reported as skipped. None for no
+            limit.
+        fresh: whether to run all cases, also those that are stored in `out`.
         quiet: whether to suppress the progress messages (standard error) and the table (standard output).
 
     Returns:
         The report. Its `ok` is True if no case failed and every score reached its expected minimum.
 
     Raises:
-        InputError: the suite, a case or `out` is invalid. This is checked before any case runs.
+        InputError: the suite, a case, a limit or `out` is invalid. This is checked before any case runs.
+        StorageError: a result can't be written. Results that were written before are kept.
     """
-    chosen, folder = read_suite(suite).pick(cases), Path(out)
-    others: dict[str, Any] = {name: value for name, value in (("engine", engine), ("precision", precision)) if value is not None}
-    chosen = replace(chosen, cases=tuple(replace(case, **others) for case in chosen.cases))
+    limits = {"timeout": None if timeout is None else parse_duration(timeout, "timeout"), "memory_mib": memory_mib}
+    check_positive("bench", **{name: value for name, value in limits.items() if value is not None})
+    seconds = None if budget is None else parse_duration(budget, "budget")
+    chosen, folder = select(suite, cases, only, seeds, {"engine": engine, "precision": precision, **limits}), Path(out)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"out: {folder} is a file; expected a folder for the report")
     for case in chosen.cases:
@@ -64,47 +81,80 @@ def bench(
         except InputError as error:
             raise InputError(f"suite {suite}: case {case.name}: {error}") from error
     console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True, emoji=False)
-    started, clock = datetime.now(UTC), time.perf_counter()
-    reports = []
-    for number, case in enumerate(chosen.cases, start=1):
-        label = f"{number}/{len(chosen.cases)} {case.name}"
-        console.print(f"{label}: {in_words(case.task)}, {case.backbone} on {in_words(case.train or case.test)} …", markup=False)
-        reports.append(run_in_child(case))
-        done = reports[-1]
+    machine = describe_machine()
+    return _Run(chosen, folder, Results(folder, machine), machine, console, fresh, seconds).report(quiet)
+
+
+def select(
+    suite: str | Path, cases: Sequence[str] | None = None, only: Sequence[str] = (), seeds: int | None = None, settings: Any = None
+) -> Suite:
+    """Read a suite and return it with the selected cases, with `settings` (field names of `Case`; None leaves a field) and seeds."""
+    chosen = read_suite(suite).pick(cases).matching(only)
+    others = {name: value for name, value in (settings or {}).items() if value is not None}
+    chosen = replace(chosen, cases=tuple(replace(case, **others) for case in chosen.cases))
+    return chosen if seeds is None else chosen.with_seeds(seeds)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run of a suite that continues from stored results."""
+
+    suite: Suite
+    folder: Path
+    results: Results
+    machine: dict[str, Any]
+    console: Console
+    fresh: bool
+    budget_s: float | None
+
+    def report(self, quiet: bool) -> Report:
+        """Run all cases, write the reports and print the table."""
+        started, clock = datetime.now(UTC), time.perf_counter()
+        reports: list[CaseReport] = []
+
+        def whole() -> Report:
+            code = {"fingerprint": code_fingerprint(), "commit": commit()}
+            seconds = time.perf_counter() - clock
+            return Report(self.suite.name, started.isoformat(timespec="seconds"), seconds, self.machine, tuple(reports), code)
+
+        output = Console(quiet=quiet, emoji=False)
+        try:
+            for number, case in enumerate(self.suite.cases, start=1):
+                late = self.budget_s is not None and time.perf_counter() - clock >= self.budget_s
+                self._case(case, f"{number}/{len(self.suite.cases)} {case.name}", late, reports)
+            report = whole()
+            report.write(self.folder)
+        except StorageError:
+            if reports:
+                output.print(terminal_table(whole()))  # the figures that can't be stored
+            raise
+        except KeyboardInterrupt:
+            kept = sum(case.measurement is not None for case in reports)
+            stored = f"{kept} of {counted(len(self.suite.cases), 'case')} {'is' if kept == 1 else 'are'} stored in {self.folder}"
+            self.console.print(f"{stored}; the same command runs the others", markup=False)
+            raise
+        output.print(terminal_table(report))
+        self._say(f"report: {self.folder / 'report.json'}, {self.folder / 'report.csv'}")
+        return report
+
+    def _case(self, case: Case, label: str, late: bool, reports: list[CaseReport]) -> None:
+        """Append the report of a case: the stored one, or that of a new run, which is stored."""
+        inputs = self.results.inputs(case)
+        stored = None if self.fresh else self.results.find(case, inputs)
+        if stored is not None:
+            reports.append(stored)
+            self._say(f"{label}: {stored.status}, measured before and stored in {self.folder}; --fresh runs it again")
+            return
+        if late:
+            reports.append(case_report(case, not_run=_NO_BUDGET))
+            self._say(f"{label}: skipped: {_NO_BUDGET}")
+            return
+        self._say(f"{label}: {in_words(case.task)}, {case.backbone} on {in_words(case.train or case.test)} …")
+        done = run_in_child(case)
+        reports.append(done)
+        self.results.add(inputs, done)
         reason = f": {done.error}" if done.error else "".join(f"; {shortfall}" for shortfall in done.shortfalls)
-        console.print(f"{label}: {done.status} in {done.seconds:.0f} s{reason}", markup=False)
-    seconds = time.perf_counter() - clock
-    report = Report(chosen.name, started.isoformat(timespec="seconds"), seconds, describe_machine(), tuple(reports))
-    report.write(folder)
-    Console(quiet=quiet, emoji=False).print(report.table())
-    console.print(f"report: {folder / 'report.json'}, {folder / 'report.csv'}", markup=False)
-    return report
+        self._say(f"{label}: {done.status} in {done.seconds:.0f} s{reason}")
 
-
-def run_in_child(case: Case, command: Sequence[str] = _CHILD) -> CaseReport:
-    """Run one case with `command` and the paths of the job and result files (see `case.main`). Failures and crashes are reported."""
-    start = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="zoo-bench-", ignore_cleanup_errors=True) as scratch:
-        folder = Path(scratch)
-        job, result, log = folder / "job.json", folder / "result.json", folder / "log.txt"
-        job.write_text(json.dumps({"case": asdict(case), "folder": scratch}), encoding="utf-8")
-        environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
-        with log.open("wb") as output:
-            # subprocess.run kills the child when Ctrl-C interrupts the wait
-            process = subprocess.run(
-                [*command, str(job), str(result)], stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, check=False
-            )
-        outcome = json.loads(result.read_text(encoding="utf-8")) if result.is_file() else {}
-        measurement = Measurement.from_dict(outcome["measurement"]) if "measurement" in outcome else None
-        error = None if measurement is not None else outcome.get("error") or _last_words(process.returncode, log)
-    engine, seconds = f"{case.engine}, {case.precision}", time.perf_counter() - start
-    return CaseReport(case.name, in_words(case.task), case.backbone, in_words(case.test), engine, seconds, case.expect, measurement, error)
-
-
-def _last_words(status: int, log: Path) -> str:
-    """Return an error message for a process that wrote no result: the last lines of its log, and its exit status or signal."""
-    end = f"exit status {status}"
-    if status < 0:
-        end = f"signal {signal.Signals(-status).name}" + (" (out of memory?)" if status == -signal.SIGKILL else "")
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-_LOG_LINES:]
-    return "\n".join([*lines, f"the case's process ended with {end} and without a result"])
+    def _say(self, message: str) -> None:
+        self.console.print(message, markup=False)

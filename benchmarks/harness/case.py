@@ -16,6 +16,7 @@ from typing import Any, cast, get_args
 import torch
 
 from zoo.backbones import BACKBONES
+from zoo.benchmarks.harness.limits import end_with_parent
 from zoo.benchmarks.harness.measurement import measure, peak_memory_mib
 from zoo.benchmarks.harness.report import Measurement, Throughput, Timing
 from zoo.benchmarks.harness.suite import ByHead, Case
@@ -53,7 +54,7 @@ def check_case(case: Case) -> None:
 
 def make_recipe(case: Case) -> Any:
     """Return the recipe of the task, or of a model with several heads, with the settings of the case."""
-    return recipe(case.task, **case.recipe)
+    return recipe(case.task, **{**case.recipe, **({} if case.seed is None else {"seed": case.seed})})
 
 
 def _opened(case: Case, data: ByHead) -> dict[str, Dataset]:
@@ -148,4 +149,5 @@ def main(job: Path, result: Path) -> None:
 
 
 if __name__ == "__main__":
+    end_with_parent(Path(sys.argv[1]).parent)
     main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,25 +1,23 @@
-"""Report of a benchmark suite: the measured figures of all cases, as a table, JSON or CSV."""
+"""Report of a benchmark suite: the measured figures of all cases, as JSON or CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from rich import box
-from rich.markup import escape
-from rich.table import Table
-
 from zoo.errors import InputError
+from zoo.system.disk import storing
 from zoo.system.files import write_text
 
-Status = Literal["ok", "regression", "failed"]
-REPORT_VERSION = 1
-_STYLES: dict[Status, str] = {"ok": "green", "regression": "yellow", "failed": "red"}
+Status = Literal["ok", "regression", "failed", "skipped"]
+REPORT_VERSION = 2
+_NOT_IN_CSV = ("settings",)
 
 
 @dataclass(frozen=True)
@@ -97,8 +95,10 @@ class CaseReport:
     engine: str  # engine and precision set in the suite, separated by ", "
     seconds: float  # wall-clock time of the whole case
     expect: Mapping[str, float] = field(default_factory=dict)  # expected minimum of each score, by name
-    measurement: Measurement | None = None  # measured figures; None if the case failed
+    measurement: Measurement | None = None  # measured figures; None if the case failed or was skipped
     error: str | None = None  # error message if the case failed, otherwise None
+    not_run: str | None = None  # reason if the case was not run, otherwise None
+    settings: Mapping[str, Any] = field(default_factory=dict)  # settings of the case, the fields of `Case`
 
     @property
     def shortfalls(self) -> list[str]:
@@ -113,7 +113,9 @@ class CaseReport:
 
     @property
     def status(self) -> Status:
-        """Status of the case: "ok", "failed", or "regression" if the case ran but a score is missing or below its expected minimum."""
+        """Status of the case: "ok", "failed", "skipped", or "regression" if a score is missing or below its expected minimum."""
+        if self.not_run is not None:
+            return "skipped"
         if self.measurement is None:
             return "failed"
         return "regression" if self.shortfalls else "ok"
@@ -122,14 +124,36 @@ class CaseReport:
         """Return the case in the format of report.json."""
         own = {name: getattr(self, name) for name in ("name", "task", "backbone", "data", "engine", "status")}
         measured = self.measurement.to_dict() if self.measurement is not None else {}
-        return own | {"seconds": round(self.seconds, 2), "error": self.error, "expect": dict(self.expect)} | measured
+        others = {"error": self.error, "not_run": self.not_run, "settings": dict(self.settings), "expect": dict(self.expect)}
+        return own | {"seconds": round(self.seconds, 2)} | others | measured
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CaseReport:
         """Create a case report from the output of `to_dict`."""
-        measurement = Measurement.from_dict(values) if values["status"] != "failed" else None
+        measurement = Measurement.from_dict(values) if values["status"] not in ("failed", "skipped") else None
         own = {key.name: values[key.name] for key in fields(cls) if key.name != "measurement"}
         return cls(**own, measurement=measurement)
+
+
+@dataclass(frozen=True)
+class SeedSummary:
+    """Statistics of a case over its seeds."""
+
+    name: str  # name of the case without the seed
+    runs: int  # number of seeds that were measured
+    scores: Mapping[str, Mapping[str, float]]  # mean, std (sample standard deviation), min and max of each score that all runs define
+
+    @classmethod
+    def of(cls, name: str, cases: Sequence[CaseReport]) -> SeedSummary:
+        """Summarise the measured cases of one name."""
+        found = [case.measurement.scores for case in cases if case.measurement is not None]
+        values = {score: [value for scores in found if (value := scores.get(score)) is not None] for score in found[0]}
+        return cls(name, len(found), {score: _spread(each) for score, each in values.items() if len(each) == len(found)})
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    std = statistics.stdev(values) if len(values) > 1 else 0.0
+    return {"mean": statistics.fmean(values), "std": std, "min": min(values), "max": max(values)}
 
 
 @dataclass(frozen=True)
@@ -141,11 +165,22 @@ class Report:
     seconds: float  # wall-clock time of the whole suite
     machine: Mapping[str, Any]  # description of the machine, from `describe_machine`
     cases: tuple[CaseReport, ...]  # result of each case, in the order of the suite
+    code: Mapping[str, Any] = field(default_factory=dict)  # fingerprint of the zoo's sources, and the commit if known
 
     @property
     def ok(self) -> bool:
-        """Whether the status of every case is "ok". Otherwise, `zoo bench` exits with status 1."""
-        return all(case.status == "ok" for case in self.cases)
+        """Whether no case failed or has a regression. Otherwise, `zoo bench` exits with status 1. Skipped cases don't count."""
+        return all(case.status in ("ok", "skipped") for case in self.cases)
+
+    @property
+    def seeds(self) -> list[SeedSummary]:
+        """Statistics of the cases that ran with several seeds, over the seeds."""
+        groups: dict[str, list[CaseReport]] = {}
+        for case in self.cases:
+            seed = case.settings.get("seed")
+            if seed is not None and case.measurement is not None:
+                groups.setdefault(case.name.removesuffix(f"@{seed}"), []).append(case)
+        return [SeedSummary.of(name, cases) for name, cases in groups.items()]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report in the format of report.json."""
@@ -155,7 +190,9 @@ class Report:
             "started": self.started,
             "seconds": round(self.seconds, 2),
             "machine": dict(self.machine),
-            "cases": [_finite(case.to_dict()) for case in self.cases],
+            "code": dict(self.code),
+            "cases": [finite(case.to_dict()) for case in self.cases],
+            "seeds": [finite(asdict(summary)) for summary in self.seeds],
         }
 
     @classmethod
@@ -169,7 +206,7 @@ class Report:
             content = json.loads(path.read_text(encoding="utf-8"))
             version = content["version"]
             cases = tuple(CaseReport.from_dict(case) for case in content["cases"]) if version == REPORT_VERSION else ()
-            report = cls(content["suite"], content["started"], content["seconds"], content["machine"], cases)
+            report = cls(content["suite"], content["started"], content["seconds"], content["machine"], cases, content["code"])
         except OSError as error:
             raise InputError(f"{path} can't be read ({error.strerror}); expected a report.json") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -179,57 +216,24 @@ class Report:
         return report
 
     def write(self, folder: Path) -> None:
-        """Write `report.json` and `report.csv`, each atomically."""
-        write_text(folder / "report.json", json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
-        write_text(folder / "report.csv", self.to_csv())
+        """Write `report.json` and `report.csv`, each atomically.
+
+        Raises:
+            StorageError: the disk is full or not writable.
+        """
+        for name, text in (("json", json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"), ("csv", self.to_csv())):
+            with storing(folder / f"report.{name}", remedy="then run the same command again: finished cases are not repeated"):
+                write_text(folder / f"report.{name}", text)
 
     def to_csv(self) -> str:
         """Return the cases as CSV, one row per case. Nested figures have dotted column names; the machine is only in the JSON."""
-        rows = [dict(_flatten(case.to_dict())) for case in self.cases]
+        rows = [dict(_flatten({key: value for key, value in case.to_dict().items() if key not in _NOT_IN_CSV})) for case in self.cases]
         columns = list(dict.fromkeys(column for row in rows for column in row))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         return text.getvalue()
-
-    def table(self) -> Table:
-        """Return the report as a terminal table. It has three lines per case to fit into 80 columns."""
-        title = f"{self.suite}: {escape(self.machine['cpu'])}, {self.machine['cores']} cores, {self.seconds:.0f} s"
-        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 1, 0), pad_edge=False)
-        for heading in ("case", "scores"):
-            table.add_column(heading, overflow="fold")
-        for heading in ("train\ns", "eval\nimg/s", "latency\nms, p95", "img/s\nin batch", "params\nM", "peak\nMiB"):
-            table.add_column(heading, justify="right", no_wrap=True)
-        for case in self.cases:
-            head = f"{escape(case.name)} [{_STYLES[case.status]}]{case.status}[/]"
-            table.add_row(f"{head}\n{escape(case.task)}\n{escape(case.backbone)}", _scores(case), *_figures(case.measurement))
-        return table
-
-
-def _scores(case: CaseReport) -> str:
-    if case.measurement is None:
-        return escape((case.error or "").strip().splitlines()[-1])  # rich interprets brackets as markup
-    # not all scores fit into a row: show those with an expected minimum and the first three
-    scores = case.measurement.scores
-    shown = dict.fromkeys([*case.expect, *list(scores)[:3]])
-    short = {shortfall.split()[0] for shortfall in case.shortfalls}
-    bounds = {name: f" < {case.expect[name]:g}" if name in short else "" for name in shown}
-    return "\n".join(f"{name} {'–' if scores.get(name) is None else format(scores[name], '.4f')}{bounds[name]}" for name in shown)
-
-
-def _figures(measurement: Measurement | None) -> list[str]:
-    if measurement is None:
-        return ["–"] * 6
-    m = measurement
-    return [
-        "–" if m.train_seconds is None else f"{m.train_seconds:.1f}",
-        f"{m.eval_images_per_second:.0f}",
-        f"{m.latency.median_ms:.1f}\n{m.latency.p95_ms:.1f}",
-        f"{m.throughput.images_per_second:.0f}\nby {m.throughput.batch_size}",
-        f"{m.parameters / 1e6:.2f}",
-        f"{m.peak_memory_mib:.0f}",
-    ]
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
@@ -240,10 +244,10 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str,
             yield f"{prefix}{key}", value
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Replace floats that JSON can't represent (NaN, infinity) with None."""
     if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
+        return {key: finite(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_finite(inner) for inner in value]
+        return [finite(inner) for inner in value]
     return None if isinstance(value, float) and (value != value or abs(value) == float("inf")) else value

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from zoo.benchmarks.harness.limits import parse_duration
 from zoo.errors import InputError, UnknownNameError
 
 _SUITES = Path(__file__).parents[1] / "suites"
 _BY_HEAD = ("task", "test", "train")
 _TABLES = ("options", "recipe", "expect")
-_SUITE_KEYS = ("description", "case")
+_LIMITS = ("timeout", "memory_mib")
+_SUITE_KEYS = ("description", "case", *_LIMITS)
 
 
 ByHead = str | Mapping[str, str]  # a value, or for a model with several heads, the value of each head by name
@@ -36,6 +39,9 @@ class Case:
     calibration: str | None = None  # dataset string for the engine's agreement check and int8 calibration; None for built-in images
     batch_size: int = 16  # images per call in the measurement of throughput
     expect: Mapping[str, float] = field(default_factory=dict)  # expected minimum of each score, by name; a lower score is a regression
+    seed: int | None = None  # seed of the initial parameters and of training; None for that of the recipe
+    timeout: float | None = None  # time limit in seconds; None for no limit
+    memory_mib: float | None = None  # limit of the resident memory of the case's processes in MiB; None for no limit
 
 
 def in_words(values: ByHead) -> str:
@@ -62,6 +68,30 @@ class Suite:
         if not names:
             raise InputError(f"suite {self.name}: no cases given; choose from: {', '.join(known)}")
         return Suite(self.name, self.description, tuple(case for case in self.cases if case.name in names))
+
+    def matching(self, patterns: Sequence[str]) -> Suite:
+        """Return the suite with only the cases whose names match a pattern such as "digits*". No patterns keep all cases."""
+        known = [case.name for case in self.cases]
+        for pattern in patterns:
+            if not any(fnmatchcase(name, pattern) for name in known):
+                raise UnknownNameError(f"case of the suite {self.name}:", pattern, known)
+        kept = tuple(case for case in self.cases if not patterns or any(fnmatchcase(case.name, pattern) for pattern in patterns))
+        return Suite(self.name, self.description, kept)
+
+    def with_seeds(self, count: int) -> Suite:
+        """Return the suite with `count` runs of each case, named NAME@SEED. The runs of one seed follow each other.
+
+        The seeds start with that of the case or its recipe, which is 0 by default.
+        """
+        if count < 1:
+            raise InputError(f"seeds is {count}; expected a whole number above 0")
+        firsts = [case.seed if case.seed is not None else int(case.recipe.get("seed", 0)) for case in self.cases]
+        cases = [
+            replace(case, name=f"{case.name}@{first + offset}", seed=first + offset)
+            for offset in range(count)
+            for case, first in zip(self.cases, firsts, strict=True)
+        ]
+        return Suite(self.name, self.description, tuple(cases))
 
 
 def list_suites() -> list[str]:
@@ -99,7 +129,8 @@ def parse_suite(content: Mapping[str, Any], path: Path) -> Suite:
     tables = content.get("case", [])
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
         raise InputError(f"suite {path}: expected at least one [[case]] table")
-    cases = tuple(_parse_case(table, f"suite {path}: case {number}") for number, table in enumerate(tables, start=1))
+    limits = {key: _limit(key, content[key], f"suite {path}") for key in _LIMITS if key in content}
+    cases = tuple(_parse_case({**limits, **table}, f"suite {path}: case {number}") for number, table in enumerate(tables, start=1))
     names = [case.name for case in cases]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -129,11 +160,24 @@ def _parse_case(table: Mapping[str, Any], where: str) -> Case:
         raise InputError(f"{where}: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing")
     if table.get("train") is None and table.get("recipe"):
         raise InputError(f"{where}: recipe is set but train is missing; set train, or remove recipe")
-    return Case(**table)
+    return Case(**{**table, **{key: _limit(key, table[key], where) for key in _LIMITS if key in table}})
+
+
+def _limit(key: str, value: Any, where: str) -> float:
+    if key == "timeout" and isinstance(value, str | int | float):
+        return parse_duration(value, f"{where}: timeout")
+    if type(value) not in (int, float) or not value > 0:
+        expected = "a duration in seconds, or as text" if key == "timeout" else "a number of MiB above 0"
+        raise InputError(f"{where}: {key} is {value!r}; expected {expected}")
+    return float(value)
 
 
 def _check_value(key: str, value: Any, where: str) -> None:
-    if key == "batch_size":
+    if key in _LIMITS:
+        return
+    if key == "seed":
+        right, expected = type(value) is int and value >= 0, "a whole number, at least 0"
+    elif key == "batch_size":
         # a bool is also an instance of int, but not allowed
         right, expected = type(value) is int and value > 0, "a whole number above 0"
     elif key in _TABLES:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.benchmark_reports import CASE, write_suite
 from zoo.benchmarks.harness import bench as harness
+from zoo.benchmarks.harness import case as case_process
 from zoo.benchmarks.harness.bench import bench
 from zoo.benchmarks.harness.report import CaseReport
 from zoo.benchmarks.harness.suite import Case, read_suite
+from zoo.cli.main import main
 from zoo.engines import ENGINES
 from zoo.errors import InputError, UnknownNameError
 
@@ -53,6 +57,10 @@ def test_a_suite_is_read_from_a_file(tmp_path: Path) -> None:
         (CASE + "batch_size = true", r"batch_size is True; expected a whole number above 0"),
         (CASE + 'options = "image_size=3"', r"options is 'image_size=3'; expected a table"),
         (CASE + 'expect = { top1 = "high" }', r"expect\.top1 is 'high'; expected a number"),
+        (CASE + "seed = -1", r"seed is -1; expected a whole number, at least 0"),
+        (CASE + 'timeout = "soon"', r"case 1 \(a\): timeout is 'soon'; expected a duration above 0"),
+        (CASE + "timeout = [3]", r"timeout is \[3\]; expected a duration"),
+        ("memory_mib = 0\n" + CASE, r"own\.toml: memory_mib is 0; expected a number of MiB above 0"),
         (CASE + "recipe = { steps = 3 }", r"case 1 \(a\): recipe is set but train is missing"),
         (CASE + CASE, r"several cases are named a; names must be unique"),
         ("description = 3\n" + CASE, r"description is 3; expected a string"),
@@ -126,6 +134,37 @@ def test_the_engine_of_a_suite_can_be_another(tmp_path: Path, monkeypatch: pytes
     bench(path, out=tmp_path / "out", quiet=True)
     bench(path, out=tmp_path / "out", engine="eager", precision="bf16", quiet=True)
     assert run == [("inductor", "auto"), ("eager", "bf16")]
+
+
+def test_limits_of_a_suite_and_of_a_case(tmp_path: Path) -> None:
+    text = "timeout = 60\nmemory_mib = 4096\n" + CASE + CASE.replace('"a"', '"b"') + 'timeout = "2m"\n'
+    assert [(case.timeout, case.memory_mib) for case in read_suite(write_suite(tmp_path, text)).cases] == [(60, 4096), (120, 4096)]
+
+
+def test_cases_are_selected_by_patterns() -> None:
+    suite = read_suite("quick")
+    assert [case.name for case in suite.matching(["s*", "*git?"]).cases] == ["digits", "scenes"]
+    assert suite.matching([]) == suite
+    with pytest.raises(UnknownNameError, match=r"unknown case of the suite quick: 'digit'\. Nearest: digits"):
+        suite.matching(["faces", "digit"])
+
+
+def test_each_case_runs_with_several_seeds() -> None:
+    suite = read_suite("quick").pick(["digits", "faces"])
+    seeded = suite.with_seeds(2)
+    assert [(case.name, case.seed) for case in seeded.cases] == [("digits@0", 0), ("faces@0", 0), ("digits@1", 1), ("faces@1", 1)]
+    first = replace(suite.cases[0], recipe={"seed": 5})
+    assert [case.seed for case in replace(suite, cases=(first,)).with_seeds(2).cases] == [5, 6]
+    assert [case_process.make_recipe(case).seed for case in seeded.cases] == [0, 0, 1, 1]
+    with pytest.raises(InputError, match="seeds is 0; expected a whole number above 0"):
+        suite.with_seeds(0)
+
+
+def test_suites_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--list"]) == 0
+    assert "quick: 3 cases. The three tasks" in capsys.readouterr().out
+    assert main(["bench", "quick", "--list", "--only", "sc*", "--seeds", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["suites"][0]["cases"] == ["scenes@0", "scenes@1"]
 
 
 def test_a_report_cannot_go_into_a_file(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ import pytest
 from rich.console import Console
 
 from tests.benchmark_reports import FAILED, GOOD, MEASUREMENT, REPORT
-from zoo.benchmarks.harness.report import Report
+from zoo.benchmarks.harness.report import CaseReport, Report
 from zoo.benchmarks.harness.suite import list_suites
+from zoo.benchmarks.harness.table import terminal_table
 from zoo.errors import InputError
 
 
@@ -56,6 +57,29 @@ def test_a_score_below_the_expected_one_is_a_regression(expect: dict[str, float]
     assert replace(REPORT, cases=(case,)).ok == (not shortfalls)
 
 
+def test_seeds_are_summarised() -> None:
+    runs = tuple(
+        replace(GOOD, name=f"digits@{seed}", settings={"seed": seed}, measurement=replace(MEASUREMENT, scores={"top1": value, "f1": f1}))
+        for seed, value, f1 in ((0, 0.9, 0.5), (1, 0.8, None), (2, 1.0, 0.7))
+    )
+    report = replace(REPORT, cases=(*runs, replace(FAILED, name="digits@3", settings={"seed": 3}), GOOD))
+    (summary,) = report.to_dict()["seeds"]
+    assert (summary["name"], summary["runs"], list(summary["scores"])) == ("digits", 3, ["top1"])  # f1 isn't defined in every run
+    assert summary["scores"]["top1"] == pytest.approx({"mean": 0.9, "std": 0.1, "min": 0.8, "max": 1.0})
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(terminal_table(report))
+    assert "top1 0.9000 ± 0.1000" in console.export_text()
+    assert replace(report, cases=runs[:1]).seeds[0].scores["top1"]["std"] == 0
+
+
+def test_a_skipped_case_is_no_failure(tmp_path: Path) -> None:
+    skipped = CaseReport("faces", "face", "resnet18", "demo:faces", "eager, auto", 0.0, not_run="no time")
+    report = replace(REPORT, cases=(GOOD, skipped))
+    assert (skipped.status, report.ok) == ("skipped", True)
+    report.write(tmp_path)
+    assert Report.read(tmp_path / "report.json") == report
+
+
 def test_a_score_that_is_no_number_is_a_regression_and_null_in_the_file(tmp_path: Path) -> None:
     case = replace(GOOD, measurement=replace(MEASUREMENT, scores={"top1": float("nan")}))
     assert case.status == "regression"
@@ -65,7 +89,7 @@ def test_a_score_that_is_no_number_is_a_regression_and_null_in_the_file(tmp_path
 
 def test_the_table_shows_figures_and_reasons() -> None:
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(REPORT.table())
+    console.print(terminal_table(REPORT))
     text = console.export_text()
     for expected in (
         "quick: a processor, 2 cores, 42 s",
@@ -86,8 +110,8 @@ def test_the_table_shows_figures_and_reasons() -> None:
     [
         ("{", r"report\.json is not a report \(JSONDecodeError"),
         ("[]", r"report\.json is not a report \(TypeError"),
-        ('{"version": 1}', r"report\.json is not a report \(KeyError: 'cases'"),
-        (json.dumps(REPORT.to_dict() | {"version": 99}), r"report\.json: the report has version 99; expected version 1"),
+        ('{"version": 2}', r"report\.json is not a report \(KeyError: 'cases'"),
+        (json.dumps(REPORT.to_dict() | {"version": 99}), r"report\.json: the report has version 99; expected version 2"),
         (None, r"report\.json can't be read \(No such file"),
     ],
 )

@@ -16,7 +16,8 @@ from torch import Tensor
 from tests.benchmark_reports import CASE, FAILED, GOOD, MEASUREMENT, write_suite
 from zoo.benchmarks.harness import bench as harness
 from zoo.benchmarks.harness import case as case_process
-from zoo.benchmarks.harness.bench import bench, run_in_child
+from zoo.benchmarks.harness.bench import bench
+from zoo.benchmarks.harness.child import run_in_child
 from zoo.benchmarks.harness.report import Report
 from zoo.benchmarks.harness.suite import Case
 from zoo.errors import UnknownNameError
