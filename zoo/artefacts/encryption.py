@@ -177,7 +177,7 @@ def _plaintext(path: Path, keys: Keys) -> memoryview:
             file.seek(0)
             return memoryview(bytearray(pyrage.decrypt(file.read(), [each.key for each in keys.identities])))
         except pyrage.DecryptError as error:
-            raise InputError(_refusal(path, header, keys, str(error))) from error
+            raise InputError(_refusal(path, header, keys, str(error).splitlines()[0])) from error
         except ValueError as error:
             if isinstance(error, InputError):
                 raise

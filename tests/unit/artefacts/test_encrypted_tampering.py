@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,9 +23,13 @@ _CHUNK = 64 * 1024 + 16
 class Sealed:
     """An encrypted model of several chunks, another one for the same recipients, and one for a recipient more."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, kind: str) -> None:
         self.key, self.file = place / "key.txt", place / "tampered.age"
         public, other = write_identity(self.key), write_identity(place / "other.txt")
+        if kind == "ssh":  # decrypted by pyrage
+            self.key.unlink()
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.key], check=True)
+            public = self.key.with_name("key.txt.pub").read_text()
         folder = save_model(place / "m")
         (folder / "notes.bin").write_bytes(random.Random(0).randbytes(3 * _CHUNK))
         self.whole, self.second = (zoo.encrypt(folder, place / name, recipients=public).path.read_bytes() for name in ("1.age", "2.age"))
@@ -123,8 +128,11 @@ def entry_of_another(sealed: Sealed, chance: random.Random) -> bytes:
 def lines(sealed: Sealed, chance: random.Random) -> bytes:
     """Change the form of the header, but not its values."""
     header = sealed.whole[: sealed.start]
-    change = chance.choice(((b"\n", b"\r\n"), (b"-> ", b"->  "), (b"\n--- ", b"\n---  "), (b"\n--- ", b"=\n--- "), (b"X25519", b"x25519")))
-    return header.replace(*change) + sealed.whole[sealed.start :]
+    changes = (
+        (b"\n", b"\r\n"), (b"-> ", b"->  "), (b"\n--- ", b"\n---  "), (b"\n--- ", b"=\n--- "), (b" X25519 ", b" x25519 "),
+        (b"ssh-ed25519", b"ssh-ed25518"),
+    )  # fmt: skip
+    return header.replace(*chance.choice([each for each in changes if each[0] in header])) + sealed.whole[sealed.start :]
 
 
 TAMPERINGS: tuple[Callable[[Sealed, random.Random], bytes], ...] = (
@@ -133,8 +141,9 @@ TAMPERINGS: tuple[Callable[[Sealed, random.Random], bytes], ...] = (
 )  # fmt: skip
 
 
-def test_models_that_were_tampered_with_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sealed = Sealed(tmp_path)
+@pytest.mark.parametrize(("kind", "count"), [("x25519", _COUNT), ("ssh", _COUNT // 3)])
+def test_models_that_were_tampered_with_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, count: int) -> None:
+    sealed = Sealed(tmp_path, kind)
     sealed.file.write_bytes(sealed.whole)
     assert zoo.load(sealed.file, identity=sealed.key).classes == ("a", "b")
     before = sorted(tmp_path.rglob("*"))
@@ -146,7 +155,7 @@ def test_models_that_were_tampered_with_are_refused(tmp_path: Path, monkeypatch:
     with pytest.raises(AssertionError, match="decrypted"):  # what would be called with a plaintext
         zoo.load(sealed.file, identity=sealed.key)
     accepted = []
-    for seed in range(_COUNT):
+    for seed in range(count):
         chance, tamper = random.Random(seed), TAMPERINGS[seed % len(TAMPERINGS)]
         data = tamper(sealed, chance)
         assert data != sealed.whole, f"{seed}: {tamper.__name__}"

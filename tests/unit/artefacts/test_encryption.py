@@ -101,6 +101,23 @@ def test_a_passphrase_takes_the_place_of_recipients(place: Path, key: Path, lock
         zoo.load(locked, passphrase="")
 
 
+def test_a_key_derivation_that_would_take_hours_is_refused(locked: Path, tmp_path: Path) -> None:
+    data = locked.read_bytes()
+    (tmp_path / "x.age").write_bytes(data.replace(b" 4\n", b" 60\n", 1))
+    with pytest.raises(InputError, match=r"x\.age can't be decrypted \(Excessive work parameter for passphrase\.\)"):
+        zoo.load(tmp_path / "x.age", passphrase="horse")
+
+
+def test_a_damaged_file_for_an_ssh_key_is_refused(place: Path, tmp_path: Path) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"], check=True)
+    file = zoo.encrypt(place / "m", tmp_path / "x.age", recipients=(tmp_path / "key.pub").read_text()).path
+    os.truncate(file, file.stat().st_size - 1)
+    with pytest.raises(
+        InputError, match=r"x\.age can't be decrypted \(.*\): the file is damaged or was changed, and nothing in it was loaded"
+    ):
+        zoo.load(file, identity=tmp_path / "key")
+
+
 def test_keys_for_a_model_that_is_not_encrypted(place: Path, key: Path) -> None:
     with pytest.raises(InputError, match=r"m is not encrypted; omit the identity"):
         zoo.load(place / "m", identity=key)
