@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from zoo.artefacts.bundle import Bundle
@@ -29,7 +29,7 @@ def card_text(
     licence: str | None = None,
     licence_link: str | None = None,
     data_licence: str | None = None,
-    scores: Sequence[Source] = (),
+    scores: Source | Sequence[Source] = (),
     latency: Latency | None = None,
     name: str | None = None,
 ) -> str:
@@ -37,7 +37,8 @@ def card_text(
     check_installed()
     model = load(folder, licence_policy="any")  # the card shows the licences
     terms = model_terms(model, licence, licence_link)
-    results = [result for each in scores for result in read_results(each, model)]
+    sources = [scores] if isinstance(scores, str | Path | Mapping) else scores
+    results = [result for each in sources for result in read_results(each, model)]
     named = name or _name(folder)
     facts = Facts(named, model, results, terms, data_licence, latency)
     return marked(f"---\n{metadata_block(model, named, terms, results)}\n---\n\n{sections(facts)}\n")
@@ -50,7 +51,7 @@ def card(
     licence: str | None = None,
     licence_link: str | None = None,
     data_licence: str | None = None,
-    scores: Sequence[Source] = (),
+    scores: Source | Sequence[Source] = (),
     latency: Latency | None = None,
     name: str | None = None,
 ) -> Path:
@@ -68,7 +69,8 @@ def card(
             the licence of its weights or its repository, and for others none is stated.
         licence_link: URL of a licence that isn't in the Hub's list.
         data_licence: licence of the training data.
-        scores: results of `zoo.evaluate` for this model, or files with the output of `zoo eval --json`, which also contains the command.
+        scores: results of `zoo.evaluate` for this model, or files with the output of `zoo eval --json`, which also contains the command:
+            one or several.
         latency: measured speed; `zoo card --latency` measures it.
         name: name of the model; by default that of the folder.
 

@@ -181,9 +181,9 @@ def test_scores_of_the_command_line_are_accepted(tmp_path: Path, capsys: pytest.
     assert main(words) == 0
     path = tmp_path / "scores.json"
     path.write_text(capsys.readouterr().out)
-    text = card_text(str(joint), scores=[str(path)])
+    text = card_text(str(joint), scores=str(path))
     found = zoo.evaluate(zoo.load(joint), {"a": "demo:digits?split=test&limit=10"}, replicates=20)
-    assert card_text(joint, scores=[found]).partition("## Scores")[0] == text.partition("## Scores")[0], "but for the command"
+    assert card_text(joint, scores=found).partition("## Scores")[0] == text.partition("## Scores")[0], "but for the command"
     assert faults(text) == []
     (result,) = metadata_of(text)["model-index"][0]["results"]
     assert (result["metrics"][0]["name"], result["dataset"]["name"]) == ("a top1", "digits")
