@@ -65,7 +65,7 @@ def main(flags: Flags) -> int:
         table.add_section()
     met = all(each.met for figures in found.values() for each in figures)
     notes = [f"{name}: {each.note}" for name, figures in found.items() for each in figures if each.note]
-    cores = ", ".join(f"{name} {setting.cores[name]:.2f} (load average {setting.loads[name]:.1f})" for name in found)
+    cores = ", ".join(f"{name} {used:.2f} (load average {setting.loads[name]:.1f})" for name, used in setting.cores.items())
     took = f"cores used by the load generator, at most: {cores}; the whole run took {time.monotonic() - begun:.0f} s"
     rows = {name: [{**asdict(each), "met": each.met} for each in figures] for name, figures in found.items()}
     content = {

@@ -21,13 +21,7 @@ from typing import Any
 from locust import FastHttpUser, task
 from locust.env import Environment
 
-_BOUNDARY = "zoo-benchmark-7f3a9c"
-
-
-def multipart(field: str, file: Path) -> bytes:
-    """Return the body of a request that uploads one file."""
-    head = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="{field}"; filename="{file.name}"\r\nContent-Type: image/jpeg\r\n\r\n'
-    return head.encode() + file.read_bytes() + f"\r\n--{_BOUNDARY}--\r\n".encode()
+from zoo.benchmarks.serving.client import CONTENT_TYPE, multipart
 
 
 class Sending:
@@ -53,7 +47,7 @@ class Sending:
 
 def user_class(sending: Sending) -> type[FastHttpUser]:
     """Return the class of simulated users."""
-    plan, headers = sending.plan, {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
+    plan, headers = sending.plan, {"Content-Type": CONTENT_TYPE}
 
     class Client(FastHttpUser):
         host = plan["url"]

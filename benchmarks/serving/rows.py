@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from zoo.benchmarks.serving.client import single_requests
 from zoo.benchmarks.serving.figures import Figure, drift, largest_difference, outage
 from zoo.benchmarks.serving.inprocess import InProcess
 from zoo.benchmarks.serving.load import ANSWERS, REFUSED, Load, Sending, percentile
@@ -64,14 +65,14 @@ def throughput_figures(rates: Sequence[dict[str, float]], clients: int) -> list[
 
 
 def overhead(setting: Setting) -> list[Figure]:
-    """Time of a request of a single client, beside decoding and calling the model in the process, in turn."""
+    """Time of a request of a single client, which isn't Locust, beside decoding and calling the model in the process, in turn."""
     scale, pairs = setting.scale, list[tuple[float, float]]()
     with InProcess(setting.model) as alone, zoo_server(setting.model) as server:
         alone.single(setting.files, scale.seconds / 5)
         for turn in range(scale.rounds):
             inside = percentile(alone.single(setting.files, scale.seconds / 2), 50)
-            load = setting.send(server.plan(setting.files, 1, scale.seconds))
-            pairs.append((percentile(load.milliseconds(warm_s=scale.warm_s), 50), inside))
+            times = single_requests(server.url, server.path, server.field, setting.files, scale.seconds)
+            pairs.append((percentile(times, 50), inside))
             setting.say(f"round {turn + 1}: a request takes {pairs[-1][0]:.2f} ms, the model with decoding {inside:.2f} ms")
     request, inside = (statistics.median(column) for column in zip(*pairs, strict=True))
     value = statistics.median(request - inside for request, inside in pairs)
@@ -143,10 +144,10 @@ def overload_figures(flood: Load, before_ms: float, warm_s: float, capacity: flo
 
 
 def memory(setting: Setting) -> list[Figure]:
-    """Resident memory of the server and its worker during many requests, with a small model."""
+    """Resident memory of the server and its worker during many requests, with a small model and small photos."""
     scale = setting.scale
     with zoo_server(setting.tiny) as server:
-        sending = Sending(server.plan(setting.files, scale.clients, 3600, requests=scale.requests))
+        sending = Sending(server.plan(setting.small_files, scale.clients, 3600, requests=scale.requests))
         with _polled(lambda: server.resident_mib(workers=1), 0.5) as sizes:
             load = setting.sent(_result(sending))
         sizes.append((time.monotonic(), server.resident_mib(workers=1)))

@@ -18,6 +18,7 @@ from zoo.images import decoding
 from zoo.system.hardware import cpu_has_bf16
 
 _QUALITY = 90
+_SMALL = 224  # shorter side of the small photos in pixels
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Setting:
         model: folder of the compiled model.
         tiny: folder of a small compiled model, for rows with many requests.
         photos: folder of JPEG files.
+        small: folder of small JPEG files, for the tiny model.
         precision: precision of the model.
         scale: how long to measure.
         cores: largest number of cores that a load generator has used, by row.
@@ -70,6 +72,7 @@ class Setting:
     model: Path
     tiny: Path
     photos: Path
+    small: Path
     precision: Precision
     scale: Scale
     cores: dict[str, float] = field(default_factory=dict)
@@ -80,6 +83,11 @@ class Setting:
     def files(self) -> list[str]:
         """Paths of the photos."""
         return [str(path) for path in sorted(self.photos.iterdir())]
+
+    @property
+    def small_files(self) -> list[str]:
+        """Paths of the small photos."""
+        return [str(path) for path in sorted(self.small.iterdir())]
 
     def begin(self, row: str) -> None:
         """Begin a row."""
@@ -117,10 +125,11 @@ def prepare(data: Path, backbone: str, precision: Precision | None, side: int, s
     common = shared.Setting(data, os.cpu_count() or 1, cpu_has_bf16(), scratch, backbone)
     chosen = precision or common.half
     photos = _write_photos(common.files("photos"), side, scratch / "jpeg")
+    small = _write_photos(common.files("photos"), _SMALL, scratch / "small")
     log(f"serving: compiling {backbone} in {chosen}, and resnet20")
     zoo.save(common.compiled_classifier(chosen), scratch / "model")
     zoo.save(zoo.compile(zoo.build("resnet20", num_classes=10), "openvino", "fp32"), scratch / "tiny")
-    return Setting(scratch / "model", scratch / "tiny", photos, chosen, scale)
+    return Setting(scratch / "model", scratch / "tiny", photos, small, chosen, scale)
 
 
 def _write_photos(files: Sequence[Path], side: int, folder: Path) -> Path:

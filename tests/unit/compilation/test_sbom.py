@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 
 import zoo
 from zoo.backbones import Licence
@@ -40,6 +38,10 @@ def sha256(path: Path) -> str:
 
 def read(path: Path) -> dict[str, Any]:
     """Return an inventory that the library's own validator accepts."""
+    # imported late, because jsonschema compiles grammars for seconds, which every process that collects this module would repeat
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
     text = path.read_text(encoding="utf-8")
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     content: dict[str, Any] = json.loads(text)
