@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -19,6 +19,7 @@ from zoo.backbones import BACKBONES
 from zoo.benchmarks.harness.limits import end_with_parent
 from zoo.benchmarks.harness.measurement import measure, peak_memory_mib
 from zoo.benchmarks.harness.report import Measurement, Throughput, Timing
+from zoo.benchmarks.harness.scenarios import Length, check_scenarios, run_scenarios
 from zoo.benchmarks.harness.suite import ByHead, Case
 from zoo.compilation.compile import compile
 from zoo.data.dataset import Dataset
@@ -36,6 +37,7 @@ from zoo.training.train import train
 
 _TIMED_PICTURES = 64  # number of images decoded in advance, so that timing covers several images but no disk access
 _BUDGET_S = 4.0  # seconds of timed calls, for latency and throughput each
+_LENGTH = Length()  # of each scenario
 
 
 def check_case(case: Case) -> None:
@@ -45,6 +47,7 @@ def check_case(case: Case) -> None:
     for name, options in by_head({name: get_task(task) for name, task in tasks.items()}, case.options).items():
         get_task(tasks[name], options).parse_options(options)
     make_recipe(case)
+    check_scenarios(case.scenarios, case.server_bound_ms)
     missing = ENGINES[case.engine].missing() if case.engine != "auto" else None
     if missing is not None:
         raise InputError(missing)
@@ -87,7 +90,8 @@ def run_case(case: Case, folder: Path) -> Measurement:
     missing = [name for name in case.expect if name not in scores]
     if missing:
         raise UnknownNameError(f"score in expect of the case {case.name}:", missing[0], scores)
-    latency, throughput = time_model(model, next(iter(test.values())), case.batch_size)
+    timed = next(iter(test.values()))
+    latency, throughput = time_model(model, timed, case.batch_size)
     count, seconds = sum(own.n for own in found.values()), sum(own.seconds for own in found.values())
     return Measurement(
         scores=scores,
@@ -100,6 +104,7 @@ def run_case(case: Case, folder: Path) -> Measurement:
         throughput=throughput,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         peak_memory_mib=peak_memory_mib(),
+        scenarios=time_scenarios(model, timed, case) if case.scenarios else {},
         hub=hub,
     )
 
@@ -132,6 +137,19 @@ def time_model(model: Model, data: Dataset, batch_size: int) -> tuple[Timing, Th
         latency = measure(caller(1), budget_s=_BUDGET_S)
         together = measure(caller(size), budget_s=_BUDGET_S, warmup=2, min_runs=5)
     return latency, Throughput(size, 1000 * size / together.median_ms)
+
+
+def time_scenarios(model: Model, data: Dataset, case: Case) -> dict[str, dict[str, Any]]:
+    """Measure the scenarios of a case on images that are decoded in advance. A query covers preprocessing, the model and its answer."""
+    images = [sample.image for sample in islice(data, _TIMED_PICTURES)]
+
+    def call(numbers: Sequence[int]) -> None:
+        model([images[number] for number in numbers])
+        if model.device.type != "cpu":
+            torch.accelerator.synchronize()
+
+    with torch.inference_mode():
+        return run_scenarios(case.scenarios, call, len(images), case.batch_size, case.server_bound_ms, _LENGTH)
 
 
 def main(job: Path, result: Path) -> None:

@@ -51,6 +51,7 @@ class Measurement:
     throughput: Throughput  # rate of calls with several preprocessed images
     parameters: int  # number of parameters of the model, frozen ones included
     peak_memory_mib: float  # peak memory of the case's process in MiB, excluding loader processes
+    scenarios: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # results of MLPerf's scenarios by name, see `scenarios`
     hub: Mapping[str, str] | None = None  # repository and commit of weights from the Hub; None for others
 
     def to_dict(self) -> dict[str, Any]:
@@ -68,6 +69,7 @@ class Measurement:
             "throughput": throughput,
             "parameters": self.parameters,
             "peak_memory_mib": round(self.peak_memory_mib, 1),
+            **({"scenarios": {name: dict(found) for name, found in self.scenarios.items()}} if self.scenarios else {}),
             **({} if self.hub is None else {"hub": dict(self.hub)}),
         }
 
@@ -75,11 +77,12 @@ class Measurement:
     def from_dict(cls, values: Mapping[str, Any]) -> Measurement:
         """Create a measurement from the output of `to_dict`."""
         latency = values["latency_ms"]
-        own = {key.name: values[key.name] for key in fields(cls) if key.name not in ("latency", "throughput", "hub")}
+        own = {key.name: values[key.name] for key in fields(cls) if key.name not in ("latency", "throughput", "scenarios", "hub")}
         return cls(
             **own,
             latency=Timing(latency["median"], latency["p95"], latency["runs"]),
             throughput=Throughput(**values["throughput"]),
+            scenarios=values.get("scenarios", {}),
             hub=values.get("hub"),
         )
 

@@ -38,6 +38,8 @@ class Case:
     precision: str = "auto"  # precision of the engine, as in `zoo.compile`
     calibration: str | None = None  # dataset string for the engine's agreement check and int8 calibration; None for built-in images
     batch_size: int = 16  # images per call in the measurement of throughput
+    scenarios: Sequence[str] = field(default_factory=list)  # scenarios of MLPerf Inference to measure as well, such as "offline"
+    server_bound_ms: float | None = None  # bound on the 99th percentile of the latency in the scenario server, in milliseconds
     expect: Mapping[str, float] = field(default_factory=dict)  # expected minimum of each score, by name; a lower score is a regression
     seed: int | None = None  # seed of the initial parameters and of training; None for that of the recipe
     timeout: float | None = None  # time limit in seconds; None for no limit
@@ -180,6 +182,10 @@ def _check_value(key: str, value: Any, where: str) -> None:
     elif key == "batch_size":
         # a bool is also an instance of int, but not allowed
         right, expected = type(value) is int and value > 0, "a whole number above 0"
+    elif key == "scenarios":
+        right, expected = isinstance(value, list) and all(isinstance(each, str) for each in value), "a list of strings"
+    elif key == "server_bound_ms":
+        right, expected = type(value) in (int, float) and value > 0, "a number above 0"
     elif key in _TABLES:
         right, expected = isinstance(value, dict), "a table"
     elif key in _BY_HEAD and isinstance(value, dict):

@@ -18,7 +18,8 @@ from zoo.benchmarks.harness import bench as harness
 from zoo.benchmarks.harness import case as case_process
 from zoo.benchmarks.harness.bench import bench
 from zoo.benchmarks.harness.child import run_in_child
-from zoo.benchmarks.harness.report import Report
+from zoo.benchmarks.harness.report import Measurement, Report
+from zoo.benchmarks.harness.scenarios import Length
 from zoo.benchmarks.harness.suite import Case
 from zoo.errors import UnknownNameError
 
@@ -104,11 +105,16 @@ def test_a_case_with_several_heads(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     data = {"digit": "demo:digits?limit=40", "again": "demo:digits?limit=30"}
     tasks = dict.fromkeys(data, "classification")
     case = Case(
-        "two", tasks, "resnet20", data, train=data, options={"image_size": 32}, recipe={"epochs": 1, "min_samples": 1}, batch_size=4
-    )
+        "two", tasks, "resnet20", data, train=data, options={"image_size": 32}, recipe={"epochs": 1, "min_samples": 1}, batch_size=4,
+        scenarios=["offline", "single_stream"],
+    )  # fmt: skip
+    monkeypatch.setattr(case_process, "_LENGTH", Length(seconds=0.01, most_s=0.02, warmup=1))
     case_process.check_case(case)
     found = case_process.run_case(case, tmp_path)
     assert {"digit/top1", "again/top1"} <= {*found.scores}
     assert (found.n, found.throughput.batch_size) == (70, 4)
+    assert list(found.scenarios) == ["offline", "single_stream"]
+    assert found.scenarios["offline"]["images_per_second"] > 0
+    assert Measurement.from_dict(json.loads(json.dumps(found.to_dict()))).scenarios == found.scenarios
     with pytest.raises(UnknownNameError, match="unknown option of the heads digit, again: 'drop_out'"):
         case_process.check_case(replace(case, options={"drop_out": 0.1}))
