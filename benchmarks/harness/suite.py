@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -174,25 +174,25 @@ def _limit(key: str, value: Any, where: str) -> float:
     return float(value)
 
 
+_Check = tuple[Callable[[Any], bool], str]
+# type(…) is int, because a bool is also an instance of int, but not allowed
+_STRING: _Check = (lambda value: isinstance(value, str) and bool(value), "a string")
+_TABLE: _Check = (lambda value: isinstance(value, dict), "a table")
+_HEADS: _Check = (lambda value: bool(value) and all(isinstance(each, str) and each for each in value.values()), "a string for each head")
+_CHECKS: dict[str, _Check] = {
+    "seed": (lambda value: type(value) is int and value >= 0, "a whole number, at least 0"),
+    "batch_size": (lambda value: type(value) is int and value > 0, "a whole number above 0"),
+    "scenarios": (lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value), "a list of strings"),
+    "server_bound_ms": (lambda value: type(value) in (int, float) and value > 0, "a number above 0"),
+    **dict.fromkeys(_TABLES, _TABLE),
+}
+
+
 def _check_value(key: str, value: Any, where: str) -> None:
     if key in _LIMITS:
         return
-    if key == "seed":
-        right, expected = type(value) is int and value >= 0, "a whole number, at least 0"
-    elif key == "batch_size":
-        # a bool is also an instance of int, but not allowed
-        right, expected = type(value) is int and value > 0, "a whole number above 0"
-    elif key == "scenarios":
-        right, expected = isinstance(value, list) and all(isinstance(each, str) for each in value), "a list of strings"
-    elif key == "server_bound_ms":
-        right, expected = type(value) in (int, float) and value > 0, "a number above 0"
-    elif key in _TABLES:
-        right, expected = isinstance(value, dict), "a table"
-    elif key in _BY_HEAD and isinstance(value, dict):
-        right, expected = bool(value) and all(isinstance(each, str) and each for each in value.values()), "a string for each head"
-    else:
-        right, expected = isinstance(value, str) and bool(value), "a string"
-    if not right:
+    right, expected = _HEADS if key in _BY_HEAD and isinstance(value, dict) else _CHECKS.get(key, _STRING)
+    if not right(value):
         raise InputError(f"{where}: {key} is {value!r}; expected {expected}")
     if key == "expect":
         for score, bound in value.items():
