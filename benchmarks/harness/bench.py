@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from zoo.benchmarks.harness.limits import parse_duration
 from zoo.benchmarks.harness.measurement import describe_machine
 from zoo.benchmarks.harness.report import CaseReport, Report
 from zoo.benchmarks.harness.results import Results, code_fingerprint, commit
-from zoo.benchmarks.harness.suite import Case, Suite, in_words, read_suite
+from zoo.benchmarks.harness.suite import Case, Suite, in_words
+from zoo.benchmarks.harness.suite_file import read_suite
 from zoo.benchmarks.harness.table import terminal_table
 from zoo.errors import InputError, check_positive
 from zoo.system.disk import StorageError
@@ -72,27 +74,23 @@ def bench(
     limits = {"timeout": None if timeout is None else parse_duration(timeout, "timeout"), "memory_mib": memory_mib}
     check_positive("bench", **{name: value for name, value in limits.items() if value is not None})
     seconds = None if budget is None else parse_duration(budget, "budget")
-    chosen, folder = select(suite, cases, only, seeds, {"engine": engine, "precision": precision, **limits}), Path(out)
+    settings: dict[str, Any] = {
+        name: value for name, value in {"engine": engine, "precision": precision, **limits}.items() if value is not None
+    }
+    chosen, folder = read_suite(suite).pick(cases).matching(only), Path(out)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"out: {folder} is a file; expected a folder for the report")
+    chosen = replace(chosen, cases=tuple(replace(case, **settings) for case in chosen.cases))
     for case in chosen.cases:
-        try:
-            check_case(case)
-        except InputError as error:
-            raise InputError(f"suite {suite}: case {case.name}: {error}") from error
+        check_case(case, partial(_place, chosen, case.name, settings))
+    chosen = chosen if seeds is None else chosen.with_seeds(seeds)
     console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True, emoji=False)
     machine = describe_machine()
     return _Run(chosen, folder, Results(folder, machine), machine, console, fresh, seconds).report(quiet)
 
 
-def select(
-    suite: str | Path, cases: Sequence[str] | None = None, only: Sequence[str] = (), seeds: int | None = None, settings: Any = None
-) -> Suite:
-    """Read a suite and return it with the selected cases, with `settings` (field names of `Case`; None leaves a field) and seeds."""
-    chosen = read_suite(suite).pick(cases).matching(only)
-    others = {name: value for name, value in (settings or {}).items() if value is not None}
-    chosen = replace(chosen, cases=tuple(replace(case, **others) for case in chosen.cases))
-    return chosen if seeds is None else chosen.with_seeds(seeds)
+def _place(suite: Suite, case: str, settings: Mapping[str, Any], key: str) -> str:
+    return f"case {case}" if key in settings else suite.place(case, key)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from typing import Any, cast, get_args
 import torch
 
 from zoo.backbones import BACKBONES
+from zoo.benchmarks.harness.expectations import check_names
 from zoo.benchmarks.harness.limits import end_with_parent
 from zoo.benchmarks.harness.measurement import measure, peak_memory_mib
 from zoo.benchmarks.harness.report import Measurement, Throughput, Timing
@@ -31,7 +32,7 @@ from zoo.models.heads import by_head, named_tasks
 from zoo.models.model import Model
 from zoo.system.files import write_text
 from zoo.system.precision import AskedPrecision
-from zoo.task.contract import get_task, recipe
+from zoo.task.contract import Task, get_task, recipe
 from zoo.task.metric import Scores
 from zoo.training.train import train
 
@@ -40,19 +41,48 @@ _BUDGET_S = 4.0  # seconds of timed calls, for latency and throughput each
 _LENGTH = Length()  # of each scenario
 
 
-def check_case(case: Case) -> None:
-    """Raise an `InputError` if a setting of a case is invalid or its engine isn't installed, before any case runs."""
-    BACKBONES[case.backbone]
+def check_case(case: Case, place: Callable[[str], str] | None = None) -> None:
+    """Raise an `InputError` if a setting of a case is invalid or its engine isn't installed, before any case runs.
+
+    `place` returns where a key of the case is set; the message begins with it.
+    """
+    for key, check in _CHECKS.items():
+        try:
+            check(case)
+        except InputError as error:
+            if place is None:
+                raise
+            raise InputError(f"{place(key)}: {error}") from error
+
+
+def _definitions(case: Case) -> dict[str, Task]:
+    """Return the task of each head with the options of the case."""
+    tasks = named_tasks(case.task)
+    options = by_head({name: get_task(task) for name, task in tasks.items()}, case.options)
+    return {name: get_task(task, options[name]) for name, task in tasks.items()}
+
+
+def _check_options(case: Case) -> None:
     tasks = named_tasks(case.task)
     for name, options in by_head({name: get_task(task) for name, task in tasks.items()}, case.options).items():
         get_task(tasks[name], options).parse_options(options)
-    make_recipe(case)
-    check_scenarios(case.scenarios, case.server_bound_ms)
+
+
+def _check_engine(case: Case) -> None:
     missing = ENGINES[case.engine].missing() if case.engine != "auto" else None
     if missing is not None:
         raise InputError(missing)
+
+
+def _check_precision(case: Case) -> None:
     if case.precision not in get_args(AskedPrecision):
         raise UnknownNameError("precision", case.precision, get_args(AskedPrecision))
+
+
+def _check_expect(case: Case) -> None:
+    several = not isinstance(case.task, str)
+    patterns = {name if several else "": task.scoring.score_names for name, task in _definitions(case).items()}
+    check_names(case.expect, patterns, case.train is not None)
 
 
 def make_recipe(case: Case) -> Any:
@@ -60,12 +90,23 @@ def make_recipe(case: Case) -> Any:
     return recipe(case.task, **{**case.recipe, **({} if case.seed is None else {"seed": case.seed})})
 
 
+_CHECKS: dict[str, Callable[[Case], object]] = {
+    "backbone": lambda case: BACKBONES[case.backbone],
+    "task": lambda case: [get_task(task) for task in named_tasks(case.task).values()],
+    "options": _check_options,
+    "recipe": make_recipe,
+    "scenarios": lambda case: check_scenarios(case.scenarios, case.server_bound_ms),
+    "engine": _check_engine,
+    "precision": _check_precision,
+    "expect": _check_expect,
+}
+
+
 def _opened(case: Case, data: ByHead) -> dict[str, Dataset]:
     """Open the data of each head."""
-    tasks = named_tasks(case.task)
-    options = by_head({name: get_task(task) for name, task in tasks.items()}, case.options)
+    tasks = _definitions(case)
     sources = data if isinstance(data, Mapping) else dict.fromkeys(tasks, data)
-    return {name: get_task(tasks[name], options[name]).open(source) for name, source in sources.items()}
+    return {name: tasks[name].open(source) for name, source in sources.items()}
 
 
 def run_case(case: Case, folder: Path) -> Measurement:
@@ -87,9 +128,7 @@ def run_case(case: Case, folder: Path) -> Measurement:
         model = compile(model, case.engine, precision, data=case.calibration, batch_size=case.batch_size)
     found: Mapping[str, Scores] = evaluate(model, test) if several else {"": evaluate(model, next(iter(test.values())))}
     scores = {f"{name}/{score}" if name else score: value for name, own in found.items() for score, value in own.scores.items()}
-    missing = [name for name in case.expect if name not in scores]
-    if missing:
-        raise UnknownNameError(f"score in expect of the case {case.name}:", missing[0], scores)
+    check_names(case.expect, {"": tuple(scores)}, case.train is not None)
     timed = next(iter(test.values()))
     latency, throughput = time_model(model, timed, case.batch_size)
     count, seconds = sum(own.n for own in found.values()), sum(own.seconds for own in found.values())

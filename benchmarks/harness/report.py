@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from zoo.benchmarks.harness.expectations import shortfall
 from zoo.errors import InputError
 from zoo.system.disk import storing
 from zoo.system.files import write_text
@@ -53,6 +54,20 @@ class Measurement:
     peak_memory_mib: float  # peak memory of the case's process in MiB, excluding loader processes
     scenarios: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # results of MLPerf's scenarios by name, see `scenarios`
     hub: Mapping[str, str] | None = None  # repository and commit of weights from the Hub; None for others
+
+    def figures(self) -> dict[str, float | None]:
+        """Return all scores, and the other figures that a suite can bound, by name."""
+        return {
+            **self.scores,
+            "latency_ms": self.latency.median_ms,
+            "latency_p95_ms": self.latency.p95_ms,
+            "images_per_second": self.throughput.images_per_second,
+            "eval_images_per_second": self.eval_images_per_second,
+            "train_seconds": self.train_seconds,
+            "eval_seconds": self.eval_seconds,
+            "peak_memory_mib": self.peak_memory_mib,
+            "parameters": self.parameters,
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures in the format of report.json, rounded to their meaningful precision."""
@@ -97,7 +112,7 @@ class CaseReport:
     data: str  # dataset string of the evaluated data
     engine: str  # engine and precision set in the suite, separated by ", "
     seconds: float  # wall-clock time of the whole case
-    expect: Mapping[str, float] = field(default_factory=dict)  # expected minimum of each score, by name
+    expect: Mapping[str, Any] = field(default_factory=dict)  # expected value of each score or other figure by name, as in `Case`
     measurement: Measurement | None = None  # measured figures; None if the case failed or was skipped
     error: str | None = None  # error message if the case failed, otherwise None
     not_run: str | None = None  # reason if the case was not run, otherwise None
@@ -105,18 +120,14 @@ class CaseReport:
 
     @property
     def shortfalls(self) -> list[str]:
-        """Messages about scores that are missing or below their expected minimum."""
-        scores = self.measurement.scores if self.measurement is not None else {}
-        found = ((name, scores.get(name), least) for name, least in self.expect.items())
-        return [
-            f"{name} is {'absent' if value is None else format(value, '.4f')}, expected at least {least:g}"
-            for name, value, least in found
-            if value is None or not value >= least  # also true for NaN
-        ]
+        """Messages about scores and other figures that are missing or miss their expected value."""
+        figures = self.measurement.figures() if self.measurement is not None else {}
+        found = (shortfall(name, bound, figures) for name, bound in self.expect.items())
+        return [message for message in found if message is not None]
 
     @property
     def status(self) -> Status:
-        """Status of the case: "ok", "failed", "skipped", or "regression" if a score is missing or below its expected minimum."""
+        """Status of the case: "ok", "failed", "skipped", or "regression" if a figure misses its expected value."""
         if self.not_run is not None:
             return "skipped"
         if self.measurement is None:

@@ -34,10 +34,9 @@ def _scores(case: CaseReport) -> str:
         return escape((case.error or case.not_run or "").strip().splitlines()[-1])  # rich interprets brackets as markup
     # not all scores fit into a row: show those with an expected minimum and the first three
     scores = case.measurement.scores
-    shown = dict.fromkeys([*case.expect, *list(scores)[:3]])
-    short = {shortfall.split()[0] for shortfall in case.shortfalls}
-    bounds = {name: f" < {case.expect[name]:g}" if name in short else "" for name in shown}
-    return "\n".join(f"{name} {'–' if scores.get(name) is None else format(scores[name], '.4f')}{bounds[name]}" for name in shown)
+    shown = dict.fromkeys([*(name for name in case.expect if name in scores), *list(scores)[:3]])
+    lines = [f"{name} {'–' if scores[name] is None else format(scores[name], '.4f')}" for name in shown]
+    return "\n".join([*lines, *(f"[yellow]{escape(shortfall)}[/]" for shortfall in case.shortfalls)])
 
 
 def _figures(measurement: Measurement | None) -> list[str]:

@@ -144,6 +144,7 @@ class ClassificationScoring(Scoring):
 
     primary_score = "top1"
     options = ThresholdScoring
+    score_names: ClassVar[tuple[str, ...]] = ("top1", "top5", "ece", "auc", "precision*", "recall*", "f1*")
     attacks: ClassVar[tuple[str, ...]] = ("fgsm", "pgd", "autoattack")
 
     def settle(self, options: dict[str, Any], metadata: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

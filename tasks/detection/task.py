@@ -236,6 +236,7 @@ class DetectionScoring(Scoring):
 
     primary_score = "AP"
     options = ScoringOptions
+    score_names: ClassVar[tuple[str, ...]] = ("AP", "AP50", "AP75", "AP[sml]", "AR[0-9]*", "AR[sml]", "attribute_*")
 
     def __init__(self, attributes: Attributes) -> None:
         self._attributes = attributes

@@ -202,6 +202,7 @@ class FaceScoring(Scoring):
 
     primary_score = "accuracy"
     options = ScoringOptions
+    score_names: ClassVar[tuple[str, ...]] = ("accuracy", "accuracy_*", "auc", "eer", "tar@1e-[0-9]", "fnir@1e-[0-9]", "rank[0-9]*")
     tolerance: ClassVar[Mapping[str, float]] = {"fp32": 0.002, "bf16": 0.003, "fp16": 0.003, "int8": 0.002}
     attacks: ClassVar[tuple[str, ...]] = ("pgd",)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,8 @@ def test_metrics_do_not_depend_on_order_batches_or_processes(task: str) -> None:
 
     whole = metric_of(rows).compute()
     assert contract.scoring.primary_score in whole.scores
+    patterns = contract.scoring.score_names or ("*",)
+    assert [name for name in whole.scores if not any(fnmatchcase(name, pattern) for pattern in patterns)] == []
     assert metric_of(*([row] for row in reversed(rows))).compute() == whole
     merged = metric_of(rows[1::2])
     merged.merge([metric_of(rows[1::2]).state(), metric_of(rows[::2]).state()])

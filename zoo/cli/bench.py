@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from zoo.cli.context import print_json
 from zoo.system.wording import counted
-
-if TYPE_CHECKING:
-    from zoo.benchmarks.harness.suite import Suite
 
 
 @dataclass(frozen=True)
@@ -47,11 +44,10 @@ class BenchFlags:
 
 def run(flags: BenchFlags) -> int:
     """Run a benchmark suite and return the exit status: 1 if a case failed or missed its bound, otherwise 0."""
-    from zoo.benchmarks.harness.bench import bench, select
-    from zoo.benchmarks.harness.suite import list_suites
-
     if flags.list:
-        return _listed([select(name, None, flags.only, flags.seeds) for name in ([flags.suite] if flags.suite else list_suites())], flags)
+        return _listed(flags)
+    from zoo.benchmarks.harness.bench import bench
+
     report = bench(
         flags.suite or "quick", out=flags.out, only=flags.only, engine=flags.engine, precision=flags.precision, seeds=flags.seeds,
         timeout=flags.timeout, memory_mib=flags.memory_mib, budget=flags.budget, fresh=flags.fresh, quiet=flags.json,
@@ -61,10 +57,13 @@ def run(flags: BenchFlags) -> int:
     return 0 if report.ok else 1
 
 
-def _listed(suites: list[Suite], flags: BenchFlags) -> int:
-    """Print suites with their cases."""
+def _listed(flags: BenchFlags) -> int:
+    """Print the cases of a suite or, without one, of all built-in suites."""
     from zoo.benchmarks.harness.suite import in_words
+    from zoo.benchmarks.harness.suite_file import list_suites, read_suite
 
+    suites = [read_suite(name).matching(flags.only) for name in ([flags.suite] if flags.suite else list_suites())]
+    suites = suites if flags.seeds is None else [suite.with_seeds(flags.seeds) for suite in suites]
     if flags.json:
         print_json({"suites": [{"name": s.name, "description": s.description, "cases": [case.name for case in s.cases]} for s in suites]})
         return 0

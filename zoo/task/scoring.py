@@ -26,12 +26,14 @@ class Scoring(ABC):
     Attributes:
         primary_score: name of the score used to compare checkpoints (higher is better).
         options: frozen dataclass of scoring options, with defaults. It validates its values, and each field becomes a flag.
+        score_names: names of the scores of the metric, or patterns of names such as "AR*"; () if they depend on the data.
         tolerance: maximum allowed difference in primary score between a compiled model and the original, by precision.
         attacks: names of the attacks that `attack_protocol` supports (see `zoo.evaluation.robustness.attacks.Attack`).
     """
 
     primary_score: ClassVar[str]
     options: ClassVar[type[Any]] = NoScoring
+    score_names: ClassVar[tuple[str, ...]] = ()
     tolerance: ClassVar[Mapping[str, float]] = {"fp32": 0.003, "bf16": 0.003, "fp16": 0.003, "int8": 0.005}
     attacks: ClassVar[tuple[str, ...]] = ()
 

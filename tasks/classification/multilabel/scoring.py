@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from zoo.data.dataset import Dataset
 from zoo.task.metric import Metric
@@ -16,6 +16,9 @@ class MultiLabelScoring(Scoring):
     """Evaluation of multi-label classifiers by average precision, and by F1 and accuracy at the thresholds."""
 
     primary_score = "mAP"
+    score_names: ClassVar[tuple[str, ...]] = (
+        "mAP", "f1_micro", "f1_macro", "precision_micro", "precision_macro", "recall_micro", "recall_macro", "subset_accuracy",
+    )  # fmt: skip
     options = ThresholdScoring
 
     def settle(self, options: dict[str, Any], metadata: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -7,13 +7,14 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from tests.benchmark_reports import FAILED, GOOD, MEASUREMENT, REPORT
 from zoo.benchmarks.harness.report import CaseReport, Report
-from zoo.benchmarks.harness.suite import list_suites
+from zoo.benchmarks.harness.suite_file import list_suites
 from zoo.benchmarks.harness.table import terminal_table
 from zoo.errors import InputError
 
@@ -48,9 +49,21 @@ def test_the_csv_has_a_row_per_case_and_a_column_per_figure() -> None:
         ({"top1": 0.99}, ["top1 is 0.9875, expected at least 0.99"]),
         ({"f1": 0.5}, ["f1 is absent, expected at least 0.5"]),
         ({"AP50": 0.5}, ["AP50 is absent, expected at least 0.5"]),
+        ({"top1": {"value": 0.99, "tolerance": 0.01}}, []),
+        ({"top1": {"value": 0.99, "tolerance": 0.001}}, ["top1 is 0.9875, expected 0.99 ± 0.001"]),
+        ({"latency_ms": 3.5, "images_per_second": 900, "parameters": 272_474}, []),
+        ({"latency_ms": 3.4}, ["latency_ms is 3.5000, expected at most 3.4"]),
+        (
+            {"latency_ms": {"value": 3.4, "tolerance": 0.2}, "peak_memory_mib": {"value": 500, "tolerance": 100}},
+            ["peak_memory_mib is 612.5000, expected 500 ± 100"],
+        ),
+        (
+            {"images_per_second": 901, "latency_p95_ms": 4},
+            ["images_per_second is 900.0000, expected at least 901", "latency_p95_ms is 4.2500, expected at most 4"],
+        ),
     ],
 )
-def test_a_score_below_the_expected_one_is_a_regression(expect: dict[str, float], shortfalls: list[str]) -> None:
+def test_a_score_below_the_expected_one_is_a_regression(expect: dict[str, Any], shortfalls: list[str]) -> None:
     case = replace(GOOD, expect=expect)
     assert case.shortfalls == shortfalls
     assert case.status == ("regression" if shortfalls else "ok")

@@ -13,7 +13,8 @@ from zoo.benchmarks.harness import bench as harness
 from zoo.benchmarks.harness import case as case_process
 from zoo.benchmarks.harness.bench import bench
 from zoo.benchmarks.harness.report import CaseReport
-from zoo.benchmarks.harness.suite import Case, read_suite
+from zoo.benchmarks.harness.suite import Case
+from zoo.benchmarks.harness.suite_file import read_suite
 from zoo.cli.main import main
 from zoo.engines import ENGINES
 from zoo.errors import InputError, UnknownNameError
@@ -38,11 +39,11 @@ def test_a_suite_is_read_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (CASE + 'backbon = "x"', r"unknown key in suite .*own\.toml: case 1 \(a\): 'backbon'\. Nearest: backbone"),
-        ("cases = 1\n" + CASE, r"unknown key in the suite .*own\.toml: 'cases'\. Nearest: case"),
+        (CASE + 'backbon = "x"', r"unknown key in suite .*own\.toml, line 6: case 1 \(a\): 'backbon'\. Nearest: backbone"),
+        ("cases = 1\n" + CASE, r"unknown key in the suite .*own\.toml, line 1: 'cases'\. Nearest: case"),
         ('[[case]]\nname = "a"', r"case 1 \(a\): task, backbone, test are missing"),
         ('[[case]]\nname = "a"\ntask = "face"\nbackbone = "b"', r"case 1 \(a\): test is missing"),
-        (CASE + "weights = 3", r"case 1 \(a\): weights is 3; expected a string"),
+        (CASE + "weights = 3", r"own\.toml, line 6: case 1 \(a\): weights is 3; expected a string"),
         (
             CASE.replace('"classification"', '{ a = "classification" }'),
             r"test is '.*'; expected a table with .* each of the heads a",
@@ -58,11 +59,25 @@ def test_a_suite_is_read_from_a_file(tmp_path: Path) -> None:
         (CASE + 'scenarios = "offline"', r"scenarios is 'offline'; expected a list of strings"),
         (CASE + "server_bound_ms = 0", r"server_bound_ms is 0; expected a number above 0"),
         (CASE + 'options = "image_size=3"', r"options is 'image_size=3'; expected a table"),
-        (CASE + 'expect = { top1 = "high" }', r"expect\.top1 is 'high'; expected a number"),
+        (CASE + 'expect = { top1 = "high" }', r"line 6: case 1 \(a\): expect\.top1 is 'high'; expected a number, or \{ value"),
+        (CASE + "[case.expect]\ntop1 = { tolerance = 1 }", r"line 6: .*expect\.top1 is .*; expected a number, or \{ value"),
+        (
+            CASE + "expect = { top1 = { value = 1, tolerances = 1 } }",
+            r"unknown key in expect\.top1 of suite .*'tolerances'\. Nearest: tolerance",
+        ),
+        (CASE + "expect = { top1 = { value = 1, tolerance = -1 } }", r"expect\.top1\.tolerance is -1; expected a number, at least 0"),
+        (CASE + "matrix = 3", r"line 6: case 1 \(a\): matrix is 3; expected a table with a list of values"),
+        (CASE + 'matrix = { engines = ["eager"] }', r"unknown key in the matrix of suite .*, line 6: .*'engines'\. Nearest: engine"),
+        (CASE + "matrix = { engine = [] }", r"matrix\.engine is \[\]; expected a list of values"),
+        (CASE + 'matrix = { engine = "eager" }', r"matrix\.engine is 'eager'; expected a list of values"),
+        (CASE + 'matrix = { backbone = ["resnet32"] }', r"line 4: .*backbone is set, and also varied by the matrix; remove one of them"),
+        (CASE + "matrix = { batch_size = [8, 0] }", r"case 1 \(a/0\): batch_size is 0"),
+        (CASE + "matrix = { batch_size = [8, 8] }", r"several cases are named a/8; names must be unique"),
+        ('case = [ { name = "a", test = 3 } ]', r"own\.toml: case 1 \(a\): test is 3; expected a string"),
         (CASE + "seed = -1", r"seed is -1; expected a whole number, at least 0"),
         (CASE + 'timeout = "soon"', r"case 1 \(a\): timeout is 'soon'; expected a duration above 0"),
         (CASE + "timeout = [3]", r"timeout is \[3\]; expected a duration"),
-        ("memory_mib = 0\n" + CASE, r"own\.toml: memory_mib is 0; expected a number of MiB above 0"),
+        ("memory_mib = 0\n" + CASE, r"own\.toml, line 1: memory_mib is 0; expected a number of MiB above 0"),
         (CASE + "recipe = { steps = 3 }", r"case 1 \(a\): recipe is set but train is missing"),
         (CASE + CASE, r"several cases are named a; names must be unique"),
         ("description = 3\n" + CASE, r"description is 3; expected a string"),
@@ -96,8 +111,11 @@ def test_cases_are_picked_in_the_order_of_the_file() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (CASE.replace("classification", "clasification"), r"case a: unknown task 'clasification'\. Nearest: classification"),
-        (CASE.replace("resnet20", "resnet19"), r"case a: unknown backbone 'resnet19'"),
+        (
+            CASE.replace("classification", "clasification"),
+            r"line 3: case a: unknown task 'clasification'\. Nearest: classification",
+        ),
+        (CASE.replace("resnet20", "resnet19"), r"own\.toml, line 4: case a: unknown backbone 'resnet19'"),
         (CASE + "options = { colour = 1 }", r"case a: unknown option of the task classification: 'colour'"),
         (
             CASE + 'train = "demo:digits"\nrecipe = { step = 3 }',
@@ -106,6 +124,13 @@ def test_cases_are_picked_in_the_order_of_the_file() -> None:
         (CASE + 'engine = "opnvino"', r"case a: unknown engine 'opnvino'\. Nearest: openvino"),
         (CASE + 'scenarios = ["offlin"]', r"case a: unknown scenario 'offlin'\. Nearest: offline"),
         (CASE + 'scenarios = ["server"]', r"case a: server_bound_ms, .* belongs to the scenario server"),
+        (CASE + "expect = { top_1 = 1 }", r"line 6: case a: unknown score or figure in expect: 'top_1'\. Nearest: top1"),
+        (CASE + "expect = { train_seconds = 9 }", r"unknown score or figure in expect: 'train_seconds'"),
+        (
+            CASE.replace('"classification"', '{ x = "face" }').replace('"demo:digits"', '{ x = "demo:faces" }')
+            + 'expect = { "x/top1" = 1 }',
+            r"unknown score or figure in expect: 'x/top1'",
+        ),
         (CASE + 'precision = "int4"', r"case a: unknown precision 'int4'\. .*int8"),
         (CASE + 'train = "demo:digits"\nrecipe = { lr = 0 }', r"case a: the task classification: lr is 0; expected a number above 0"),
     ],
@@ -138,6 +163,22 @@ def test_the_engine_of_a_suite_can_be_another(tmp_path: Path, monkeypatch: pytes
     bench(path, out=tmp_path / "out", quiet=True)
     bench(path, out=tmp_path / "out", engine="eager", precision="bf16", quiet=True)
     assert run == [("inductor", "auto"), ("eager", "bf16")]
+
+
+def test_a_matrix_is_a_case_for_each_combination(tmp_path: Path) -> None:
+    text = CASE.replace('backbone = "resnet20"', 'train = "demo:digits"\nrecipe = { steps = 5 }')
+    text += 'matrix = { backbone = ["resnet20", "resnet32"], "recipe.lr" = [0.1], seed = [3, 4] }\n' + CASE.replace('"a"', '"b"')
+    suite = read_suite(write_suite(tmp_path, text))
+    names = [f"a/{backbone}/lr=0.1@{seed}" for backbone in ("resnet20", "resnet32") for seed in (3, 4)]
+    assert [case.name for case in suite.cases] == [*names, "b"]
+    assert (suite.cases[2].backbone, suite.cases[2].seed, suite.cases[2].recipe) == ("resnet32", 3, {"steps": 5, "lr": 0.1})
+    assert suite.place(names[0], "backbone").endswith("own.toml, line 1: case a/resnet20/lr=0.1@3")
+    assert suite.place("b", "test").endswith("own.toml, line 12: case b")
+
+
+def test_an_engine_for_all_cases_is_not_looked_for_in_the_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^case a: unknown engine 'opnvino'"):
+        bench(write_suite(tmp_path, CASE), out=tmp_path / "out", engine="opnvino", quiet=True)
 
 
 def test_limits_of_a_suite_and_of_a_case(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from zoo.errors import InputError
 from zoo.evaluation.intervals import draws
 from zoo.task.metric import MetricResult
 from zoo.tasks.classification.multilabel.metric import MultiLabelMetric
+from zoo.tasks.classification.multilabel.scoring import MultiLabelScoring
 
 CLASSES = ("a", "b", "c", "never")
 
@@ -60,6 +61,7 @@ def test_scores_equal_scikit_learn(unknown: float, threshold: float) -> None:
         assert result.scores[f"{name}_micro"] == pytest.approx(function(targets[known], predicted[known]), abs=1e-12)
     exact = [metrics.accuracy_score(targets[i : i + 1, known[i]], predicted[i : i + 1, known[i]]) for i in range(60) if known[i].any()]
     assert result.scores["subset_accuracy"] == pytest.approx(np.mean(exact))
+    assert set(result.scores) == set(MultiLabelScoring.score_names)
     if not unknown:
         assert result.scores["f1_macro"] == pytest.approx(metrics.f1_score(targets, predicted, average="macro", zero_division=0))
         assert result.scores["subset_accuracy"] == pytest.approx(metrics.accuracy_score(targets, predicted))
