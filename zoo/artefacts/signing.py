@@ -13,6 +13,7 @@ from typing import Any
 
 from zoo.artefacts import certificates, keyless, keys
 from zoo.artefacts.bundle import Bundle, check_overwritable, signed
+from zoo.artefacts.encryption import is_encrypted
 from zoo.artefacts.manifest import Manifest, compare, make
 from zoo.errors import InputError, SignatureError
 from zoo.system.files import write_text
@@ -167,6 +168,11 @@ def verify(
     target, place = _places(path, signature)
     if signature is not None and not place.is_file():
         raise InputError(f"the signature {place} does not exist. {look_at(place)}")
+    if not place.exists() and is_encrypted(target):
+        raise InputError(
+            f"{target} is encrypted. The signature of the model is in it: verify it with zoo info {target} --trust enforce, --trusted-keys "
+            "and --identity"
+        )
     bundle = Bundle.read(place)
     try:
         if public is not None:
