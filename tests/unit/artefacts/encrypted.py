@@ -1,4 +1,4 @@
-"""Keys of encrypted models for tests, and encryption with a passphrase that takes no seconds."""
+"""Encrypted models and their keys for tests, and encryption with a passphrase that takes no seconds."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ import base64
 import os
 from pathlib import Path
 
+import pytest
+import torch
 from cryptography.hazmat.primitives import hashes, hmac
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from pyrage import x25519
+
+import zoo
+from tests.unit.artefacts.signatures import save_model
+from zoo.models.model import Model
 
 _CHUNK, _LOG_COST = 64 * 1024, 4  # pyrage chooses 18 or more, which takes a second
 
@@ -45,3 +51,23 @@ def _derived(key: bytes, purpose: bytes, salt: bytes = b"") -> bytes:
 
 def _text(data: bytes) -> str:
     return base64.b64encode(data).decode().rstrip("=")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model in `m`, the same encrypted in `m.age`, and the private key in `key.txt`, with the public one in `key.pub`."""
+    made = tmp_path_factory.mktemp("encrypted")
+    (made / "key.pub").write_text(write_identity(made / "key.txt"))
+    save_model(made / "m")
+    zoo.encrypt(made / "m", recipients=made / "key.pub")
+    return made
+
+
+@pytest.fixture
+def key(place: Path) -> Path:
+    return place / "key.txt"
+
+
+def same(one: Model, other: Model) -> bool:
+    theirs = other.state_dict()
+    return one.config == other.config and all(torch.equal(value, theirs[name]) for name, value in one.state_dict().items())
