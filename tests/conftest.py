@@ -38,7 +38,8 @@ _LONG = (
     "end_to_end/test_tutorial", "contract/test_backbones", "unit/training/features/test_engine_runs", "unit/benchmarks/test_interruptions",
     "unit/models/test_exported", "end_to_end/test_bench", "unit/training/test_interruption", "end_to_end/test_engines",
     "unit/evaluation/robustness/test_attacks", "unit/benchmarks/test_peers", "unit/benchmarks/test_face_pipeline",
-    "unit/training/features/test_trunk", "unit/kernels/test_library", "examples/test_minimal_packages", "unit/compilation/test_conversion", "unit/artefacts/test_no_plaintext",
+    "unit/training/features/test_trunk", "unit/kernels/test_library", "examples/test_minimal_packages", "unit/compilation/test_conversion",
+    "unit/artefacts/test_no_plaintext",
     "unit/engines/test_openvino", "unit/data/test_reader_mutations", "unit/benchmarks/serving/test_run",
 )  # fmt: skip
 _SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
