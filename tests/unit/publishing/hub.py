@@ -31,7 +31,9 @@ class Repository:
     refs: dict[str, str] = field(default_factory=dict)
     private: bool = False
     gated: bool = False
-    broken: str = ""  # "status" or "text": answer with status 500, or with something that isn't JSON
+    broken: str = (
+        ""  # "status", "text" or "headers": answer with status 500, with something that isn't JSON, or without the commit of a file
+    )
 
     def commit(self, files: Files, branch: str = "main") -> str:
         """Add a commit with these files and no others, and return its hash."""
@@ -61,6 +63,7 @@ class Hub:
     stalled: threading.Event = field(default_factory=threading.Event)  # set when an upload or a download has stalled
     stall: str = ""  # method of the requests for large files that never end: "PUT" or "GET"
     token: str | None = None  # which requests must contain; None for none
+    forbidden: bool = False  # refuse commits
 
     def add(self, repository: str, files: Files, *, private: bool = False, gated: bool = False) -> str:
         """Create a repository with one commit, and return its hash."""
@@ -232,6 +235,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer({}, 200 if asked["oid"] in self.hub.objects else 404)
 
     def commit(self, name: str, branch: str) -> None:
+        if self.hub.forbidden:
+            self._body()
+            return self._refuse(403, "", "Forbidden: you don't have write access")
         lines = [json.loads(line) for line in self._body().splitlines()]
         repository = self.repository(name)
         if repository is None:
@@ -262,7 +268,8 @@ class _Handler(BaseHTTPRequestHandler):
         data = repository.commits[commit].get(file)
         if data is None:
             return self._answer({"error": "Entry not found"}, 404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit})
-        about = {"X-Repo-Commit": commit, "ETag": f'"{hashlib.sha256(data).hexdigest()}"', "Content-Length": str(len(data))}
+        about = {} if repository.broken == "headers" else {"X-Repo-Commit": commit}
+        about |= {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "Content-Length": str(len(data))}
         if self.command == "GET" and self.hub.stall == "GET" and file.endswith(_LARGE):
             self._answer(data[:1000], headers=about)
             self.wfile.flush()

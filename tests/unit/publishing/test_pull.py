@@ -194,6 +194,7 @@ def test_offline_a_model_that_was_not_pulled_is_an_error(hub: Hub, commit: str, 
     ("broken", "reason"),
     [
         ("status", r"answered with an error .*500.*; try again later"),
+        ("headers", r"doesn't answer as the Hub does .*X-Repo-Commit.*\. Check HF_ENDPOINT and the network"),
         ("text", r"doesn't answer as the Hub does .*JSON.*\. Check HF_ENDPOINT and the network"),
     ],
 )

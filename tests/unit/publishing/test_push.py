@@ -224,6 +224,13 @@ def test_a_push_without_write_access_is_refused(hub: Hub, digits: Path) -> None:
         push(digits, BIRDS, licence="mit")
 
 
+def test_a_token_without_write_access_is_reported(hub: Hub, digits: Path) -> None:
+    hub.forbidden = True
+    with pytest.raises(InputError, match="a token with write access is required; log in with hf auth login, or set HF_TOKEN"):
+        push(digits, BIRDS, licence="mit")
+    assert set(hub.repositories["me/birds"].files) == {".gitattributes"}
+
+
 def test_a_repository_that_was_changed_meanwhile_is_left_as_it_is(hub: Hub, digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     push(digits, BIRDS, licence="mit")
     first = next(iter(hub.repositories["me/birds"].commits))

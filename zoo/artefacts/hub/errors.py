@@ -50,7 +50,7 @@ def _of_hub(reference: Reference, error: Exception, write: bool) -> InputError |
             return InputError(f"{reference}: there is no such repository, or it is private. Check the name, or {_LOG_IN}")
         case errors.HfHubHTTPError():
             return _refused(reference, error, write)
-        case errors.FileMetadataError():
+        case errors.LocalEntryNotFoundError() if isinstance(error.__cause__, errors.FileMetadataError):
             return _of_another_server(reference, error)
     return None
 
