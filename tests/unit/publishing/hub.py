@@ -31,9 +31,7 @@ class Repository:
     refs: dict[str, str] = field(default_factory=dict)
     private: bool = False
     gated: bool = False
-    broken: str = (
-        ""  # "status", "text" or "headers": answer with status 500, with something that isn't JSON, or without the commit of a file
-    )
+    broken: str = ""  # what is wrong: "status" (500), "text" (no JSON), "headers" (no commits), "siblings" (no names of files)
 
     def commit(self, files: Files, branch: str = "main") -> str:
         """Add a commit with these files and no others, and return its hash."""
@@ -165,7 +163,14 @@ class _Handler(BaseHTTPRequestHandler):
         if commit is None:
             return self._refuse(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         siblings = [{"rfilename": each} for each in repository.commits[commit]]
-        self._answer({"id": name, "modelId": name, "sha": commit, "siblings": siblings, "private": repository.private, "tags": []})
+        about = {"id": name, "modelId": name, "sha": commit, "private": repository.private, "tags": []}
+        self._answer(about if repository.broken == "siblings" else {**about, "siblings": siblings})
+
+    def tree(self, name: str, revision: str) -> None:
+        repository = self.repository(name)
+        if repository is not None:
+            files = repository.commits[revision]
+            self._answer([{"type": "file", "path": each, "oid": "0" * 40, "size": len(files[each])} for each in files])
 
     def refs(self, name: str) -> None:
         repository = self.repository(name)
@@ -287,6 +292,7 @@ class _Handler(BaseHTTPRequestHandler):
 _ROUTES: list[tuple[str, str, Callable[..., None]]] = [
     ("GET", f"/api/models/{_REPOSITORY}", _Handler.info),
     ("GET", f"/api/models/{_REPOSITORY}/revision/(.+)", _Handler.info),
+    ("GET", f"/api/models/{_REPOSITORY}/tree/(.+)", _Handler.tree),
     ("GET", f"/api/models/{_REPOSITORY}/refs", _Handler.refs),
     ("POST", "/api/repos/create", _Handler.create),
     ("POST", f"/api/models/{_REPOSITORY}/branch/(.+)", _Handler.branch),

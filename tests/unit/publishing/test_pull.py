@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import snapshot_download
 from huggingface_hub.errors import XetDownloadError
 
 from tests.unit.artefacts.signatures import write_keys
@@ -83,6 +86,33 @@ def test_a_model_loads_from_every_kind_of_revision_and_then_offline(
     assert info(place)["metadata"]["hub"]["commit"] == commit
     assert pull(place).folder.is_dir()
     assert not hub.requests
+
+
+def test_what_another_program_has_fetched_is_loaded_offline(hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Path(snapshot_download("me/digits", cache_dir=os.environ["HF_HUB_CACHE"], endpoint=hub.address, allow_patterns=["model.json"]))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(InputError, match="has not been pulled"):
+        load(DIGITS)
+    snapshot_download("me/digits", cache_dir=os.environ["HF_HUB_CACHE"], endpoint=hub.address)
+    assert place.name == commit
+    assert load(DIGITS).hub == {"repository": "me/digits", "commit": commit}
+
+
+def test_a_server_may_list_files_in_the_tree_only(hub: Hub, commit: str) -> None:
+    hub.repositories["me/digits"].broken = "siblings"
+    assert load(DIGITS).hub == {"repository": "me/digits", "commit": commit}
+
+
+def test_a_cache_may_be_read_only(hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, text: str) -> None:
+        raise OSError(refused, os.strerror(refused), str(path))
+
+    monkeypatch.setattr("zoo.artefacts.hub.snapshot.write_text", refuse)
+    refused = errno.EROFS
+    assert load(DIGITS).hub is not None
+    refused = errno.ENOSPC
+    with pytest.raises(StorageError, match="can't be written"):
+        load(DIGITS)
 
 
 def test_a_commit_is_fetched_once(hub: Hub, commit: str) -> None:

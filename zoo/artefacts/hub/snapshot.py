@@ -6,6 +6,7 @@ have been fetched: their names are written to `zoo/COMMIT.json` in the folder of
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import warnings
@@ -30,6 +31,7 @@ TIMM_CONFIG, TIMM_WEIGHTS = "config.json", "model.safetensors"
 WEIGHTS = "weights.safetensors"
 _LARGE = {".safetensors", ".onnx", ".data", ".xml", ".bin"}  # .bin belongs to OpenVINO's .xml, or is a pickle
 _SMALL = re.compile(r"model\.json|config\.json|README\.md|model\.sig|infer\.py|sbom\.cdx\.json|labels(-[\w-]+)?\.txt")
+_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 _PICKLES = {".bin", ".pt", ".pt2", ".pth", ".th", ".ckpt", ".tar", ".pkl", ".pickle"}
 
 
@@ -96,6 +98,8 @@ def fetch(place: str | Path, *, weights: bool = True) -> Snapshot:
     if (found := _complete(reference)) is not None and (reference.is_commit or is_offline()):
         return found
     if is_offline():
+        if (found := _of_other_program(reference)) is not None:
+            return found
         raise InputError(
             f"{reference} has not been pulled to this machine, and HF_HUB_OFFLINE forbids requests; unset it, or run zoo pull {reference} "
             "where there is a network"
@@ -195,19 +199,37 @@ def _note(found: Snapshot) -> None:
         entries[storage / "refs" / found.reference.branch] = found.commit
     for path, text in entries.items():
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            write_text(path, text)
+            try:
+                write_text(path, text)
+            except OSError as error:
+                if error.errno not in _READ_ONLY:  # a shared cache, from which models can be loaded all the same
+                    raise
 
 
 def _complete(reference: Reference) -> Snapshot | None:
     """Return the commit of a revision that was fetched before, with all of its files; None if there is none."""
-    storage = reference.storage
     try:
-        commit = reference.branch if reference.is_commit else (storage / "refs" / reference.branch).read_text("utf-8").strip()
-        names: Any = json.loads((storage / "zoo" / f"{commit}.json").read_text(encoding="utf-8"))
+        commit = _last_commit(reference)
+        names: Any = json.loads((reference.storage / "zoo" / f"{commit}.json").read_text(encoding="utf-8"))
         found = Snapshot(reference, commit, tuple(map(str, names)))
     except (OSError, ValueError, TypeError):
         return None
     return found if all((found.folder / name).is_file() for name in found.files) else None
+
+
+def _of_other_program(reference: Reference) -> Snapshot | None:
+    """Return the commit that another program, such as `hf download`, has fetched; None if there is none with a model or weights."""
+    try:
+        commit = _last_commit(reference)
+        present = [path.name for path in (reference.storage / "snapshots" / commit).iterdir()]
+        return Snapshot(reference, commit, readable(present, reference))
+    except (OSError, InputError):
+        return None
+
+
+def _last_commit(reference: Reference) -> str:
+    """Return the commit of a revision when it was fetched last. Raise an `OSError` if it never was."""
+    return reference.branch if reference.is_commit else (reference.storage / "refs" / reference.branch).read_text("utf-8").strip()
 
 
 def stated_licence(card: str) -> str | None:
