@@ -42,10 +42,13 @@ class VerifyFlags:
 def run(flags: VerifyFlags) -> int:
     """Run the command and return its exit status."""
     from zoo.artefacts.hub.reference import is_reference
-    from zoo.artefacts.hub.snapshot import fetch
     from zoo.artefacts.signing import verify
 
-    path = fetch(flags.path).folder if is_reference(flags.path) else flags.path
+    path = flags.path
+    if is_reference(path):
+        from zoo.artefacts.hub.snapshot import fetch  # imports torch
+
+        path = fetch(path).folder
     try:
         found = verify(
             path, flags.key, certificate_roots=flags.certificate_roots, identity=flags.identity, issuer=flags.issuer,
