@@ -319,8 +319,11 @@ def test_signatures_are_verified_before_a_pulled_model_is_parsed(hub: Hub, digit
     assert main(["verify", DIGITS, "--key", str(public)]) == 0
     files = hub.repositories["me/digits"].files
     hub.repositories["me/digits"].commit({**files, "model.json": files["model.json"].replace(b'"0"', b'"O"')})
-    with pytest.raises(SignatureError, match=r"model.json was changed after signing"):
+    with pytest.raises(SignatureError, match=r"model\.json was changed after signing"):
         load(DIGITS, **trusted)
+    words = ["--trust", "enforce", "--trusted-keys", str(public.parent)]
+    assert main(["pull", DIGITS, "--out", str(tmp_path / "changed"), *words]) == 2
+    assert not (tmp_path / "changed").exists()
     hub.repositories["me/digits"].commit({name: data for name, data in files.items() if name != "model.sig"})
     with pytest.raises(SignatureError, match="is not signed"):
         load(DIGITS, **trusted)
