@@ -14,10 +14,13 @@ MEASUREMENT = Measurement(
     train_seconds=12.25,
     eval_seconds=0.5,
     eval_images_per_second=720.0,
-    latency=Timing(3.5, 4.25, 100),
+    latency=Timing(3.5, 4.25, 100, (3.4, 3.6)),
     throughput=Throughput(16, 900.0),
     parameters=272474,
     peak_memory_mib=612.5,
+    intervals={"top1": (0.98, 0.99)},
+    replicates={"top1": (0.98, 0.985, 0.99)},
+    data_fingerprints={"": "0123456789abcdef"},
 )
 GOOD = CaseReport("digits", "classification", "resnet20", "demo:digits", "eager, auto", 20.5, {"top1": 0.97}, MEASUREMENT)
 FAILED = CaseReport("faces", "face", "resnet18", "demo:faces", "eager, auto", 1.0, {}, None, "Traceback:\n[Errno 2] no such file")

@@ -38,6 +38,7 @@ from zoo.training.train import train
 
 _TIMED_PICTURES = 64  # number of images decoded in advance, so that timing covers several images but no disk access
 _BUDGET_S = 4.0  # seconds of timed calls, for latency and throughput each
+_REPLICATES = 200  # bootstrap replicates of a score in the report, enough for the 95 % interval of a difference
 _LENGTH = Length()  # of each scenario
 
 
@@ -127,18 +128,13 @@ def run_case(case: Case, folder: Path) -> Measurement:
         precision = cast(AskedPrecision, case.precision)
         model = compile(model, case.engine, precision, data=case.calibration, batch_size=case.batch_size)
     found: Mapping[str, Scores] = evaluate(model, test) if several else {"": evaluate(model, next(iter(test.values())))}
-    scores = {f"{name}/{score}" if name else score: value for name, own in found.items() for score, value in own.scores.items()}
-    check_names(case.expect, {"": tuple(scores)}, case.train is not None)
+    scored = _scored(found, {name: task.scoring.primary_score for name, task in _definitions(case).items()}, case.expect)
+    check_names(case.expect, {"": tuple(scored["scores"])}, case.train is not None)
     timed = next(iter(test.values()))
     latency, throughput = time_model(model, timed, case.batch_size)
-    count, seconds = sum(own.n for own in found.values()), sum(own.seconds for own in found.values())
     return Measurement(
-        scores=scores,
-        n=count,
-        skipped=sum(len(own.skipped) for own in found.values()),
+        **scored,
         train_seconds=train_seconds,
-        eval_seconds=seconds,
-        eval_images_per_second=count / seconds,
         latency=latency,
         throughput=throughput,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
@@ -146,6 +142,31 @@ def run_case(case: Case, folder: Path) -> Measurement:
         scenarios=time_scenarios(model, timed, case) if case.scenarios else {},
         hub=hub,
     )
+
+
+def _scored(found: Mapping[str, Scores], primary: Mapping[str, str], expect: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a `Measurement` that are results of the evaluation.
+
+    Replicates are kept for the primary score of each head and the scores in `expect`, which are the ones that are compared.
+    """
+    named = {(name, score): f"{name}/{score}" if name else score for name, own in found.items() for score in own.scores}
+    chosen = {(name, score) for name in found for score in (primary[name] if name else next(iter(primary.values())),)}
+    chosen |= {place for place, full in named.items() if full in expect}
+    count, seconds = sum(own.n for own in found.values()), sum(own.seconds for own in found.values())
+    return {
+        "scores": {full: found[name].scores[score] for (name, score), full in named.items()},
+        "n": count,
+        "skipped": sum(len(own.skipped) for own in found.values()),
+        "eval_seconds": seconds,
+        "eval_images_per_second": count / seconds,
+        "intervals": {full: found[name].intervals[score] for (name, score), full in named.items() if score in found[name].intervals},
+        "replicates": {
+            named[name, score]: tuple(found[name].replicates[score][:_REPLICATES].tolist())
+            for name, score in sorted(chosen)
+            if score in found[name].replicates
+        },
+        "data_fingerprints": {name: own.fingerprints["data"] for name, own in found.items()},
+    }
 
 
 def time_model(model: Model, data: Dataset, batch_size: int) -> tuple[Timing, Throughput]:

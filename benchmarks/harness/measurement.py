@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from zoo.system.hardware import cpu_has_bf16, cpu_name
 
 _MIB = 2**20
 _SIDE, _RUNS = 2048, 5  # size of the matrices multiplied to measure the peak performance, and number of runs
+_BLOCK_S = 0.1  # seconds: calls are compared in blocks that last at least this long
 _PACKAGES = ("resnet-zoo", "torch", "torchvision", "timm", "numpy")
 
 
@@ -50,7 +52,22 @@ def measure(
         durations.append(clock() - start)
         total += durations[-1]
     median, p95 = 1000 * np.percentile(durations, (50, 95))
-    return Timing(float(median), float(p95), len(durations))
+    return Timing(float(median), float(p95), len(durations), _blocks_ms(durations))
+
+
+def _blocks_ms(durations: Sequence[float]) -> tuple[float, ...]:
+    """Return the median duration in milliseconds of each block of consecutive calls. An unfinished last block is dropped.
+
+    Neighbouring calls are disturbed together, so that single calls aren't independent observations.
+    """
+    blocks: list[list[float]] = [[]]
+    for duration in durations:
+        if sum(blocks[-1]) >= _BLOCK_S:
+            blocks.append([])
+        blocks[-1].append(duration)
+    if len(blocks) > 1 and sum(blocks[-1]) < _BLOCK_S:
+        blocks.pop()
+    return tuple(1000 * statistics.median(block) for block in blocks)
 
 
 def describe_machine() -> dict[str, Any]:

@@ -18,7 +18,7 @@ from zoo.system.files import write_text
 
 Status = Literal["ok", "regression", "failed", "skipped"]
 REPORT_VERSION = 2
-_NOT_IN_CSV = ("settings",)
+_NOT_IN_CSV = ("settings", "blocks_ms", "replicates")
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Timing:
     median_ms: float  # median duration in milliseconds
     p95_ms: float  # 95th percentile of the durations in milliseconds
     runs: int  # number of timed calls
+    # median duration of each block of consecutive calls of at least 100 ms together, in milliseconds; comparisons resample the blocks
+    blocks_ms: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Throughput:
 
     batch_size: int  # images per call
     images_per_second: float  # images per second, computed from the median duration of a call
+    blocks_ms: tuple[float, ...] = ()  # median durations of calls, as in `Timing`
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,9 @@ class Measurement:
     parameters: int  # number of parameters of the model, frozen ones included
     peak_memory_mib: float  # peak memory of the case's process in MiB, excluding loader processes
     scenarios: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # results of MLPerf's scenarios by name, see `scenarios`
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # 95 % bootstrap confidence intervals of scores by name
+    replicates: Mapping[str, tuple[float, ...]] = field(default_factory=dict)  # bootstrap replicates of the scores that are compared
+    data_fingerprints: Mapping[str, str] = field(default_factory=dict)  # fingerprint of the scored data, by head ("" if there is only one)
     hub: Mapping[str, str] | None = None  # repository and commit of weights from the Hub; None for others
 
     def figures(self) -> dict[str, float | None]:
@@ -71,10 +77,22 @@ class Measurement:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures in the format of report.json, rounded to their meaningful precision."""
-        latency = {"median": round(self.latency.median_ms, 3), "p95": round(self.latency.p95_ms, 3), "runs": self.latency.runs}
-        throughput = {"batch_size": self.throughput.batch_size, "images_per_second": round(self.throughput.images_per_second, 2)}
+        latency = {
+            "median": round(self.latency.median_ms, 3),
+            "p95": round(self.latency.p95_ms, 3),
+            "runs": self.latency.runs,
+            "blocks_ms": [round(value, 4) for value in self.latency.blocks_ms],
+        }
+        throughput = {
+            "batch_size": self.throughput.batch_size,
+            "images_per_second": round(self.throughput.images_per_second, 2),
+            "blocks_ms": [round(value, 4) for value in self.throughput.blocks_ms],
+        }
         return {
             "scores": dict(self.scores),
+            "intervals": {name: list(bounds) for name, bounds in self.intervals.items()},
+            "replicates": {name: [round(value, 5) for value in values] for name, values in self.replicates.items()},
+            "data_fingerprints": dict(self.data_fingerprints),
             "n": self.n,
             "skipped": self.skipped,
             "train_seconds": None if self.train_seconds is None else round(self.train_seconds, 2),
@@ -92,11 +110,15 @@ class Measurement:
     def from_dict(cls, values: Mapping[str, Any]) -> Measurement:
         """Create a measurement from the output of `to_dict`."""
         latency = values["latency_ms"]
-        own = {key.name: values[key.name] for key in fields(cls) if key.name not in ("latency", "throughput", "scenarios", "hub")}
+        different = ("latency", "throughput", "scenarios", "hub", "intervals", "replicates")
+        own = {key.name: values[key.name] for key in fields(cls) if key.name not in different}
+        throughput = values["throughput"]
         return cls(
             **own,
-            latency=Timing(latency["median"], latency["p95"], latency["runs"]),
-            throughput=Throughput(**values["throughput"]),
+            latency=Timing(latency["median"], latency["p95"], latency["runs"], tuple(latency["blocks_ms"])),
+            throughput=Throughput(throughput["batch_size"], throughput["images_per_second"], tuple(throughput["blocks_ms"])),
+            intervals={name: (low, high) for name, (low, high) in values["intervals"].items()},
+            replicates={name: tuple(each) for name, each in values["replicates"].items()},
             scenarios=values.get("scenarios", {}),
             hub=values.get("hub"),
         )
@@ -220,7 +242,7 @@ class Report:
             content = json.loads(path.read_text(encoding="utf-8"))
             version = content["version"]
             cases = tuple(CaseReport.from_dict(case) for case in content["cases"]) if version == REPORT_VERSION else ()
-            report = cls(content["suite"], content["started"], content["seconds"], content["machine"], cases, content["code"])
+            report = cls(content["suite"], content["started"], content["seconds"], content["machine"], cases, content.get("code", {}))
         except OSError as error:
             raise InputError(f"{path} can't be read ({error.strerror}); expected a report.json") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -241,7 +263,7 @@ class Report:
 
     def to_csv(self) -> str:
         """Return the cases as CSV, one row per case. Nested figures have dotted column names; the machine is only in the JSON."""
-        rows = [dict(_flatten({key: value for key, value in case.to_dict().items() if key not in _NOT_IN_CSV})) for case in self.cases]
+        rows = [dict(_flatten(case.to_dict())) for case in self.cases]
         columns = list(dict.fromkeys(column for row in rows for column in row))
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -252,8 +274,12 @@ class Report:
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
     for key, value in values.items():
+        if key in _NOT_IN_CSV:
+            continue
         if isinstance(value, Mapping):
             yield from _flatten(value, f"{prefix}{key}.")
+        elif prefix == "intervals.":
+            yield from ((f"{prefix}{key}.low", value[0]), (f"{prefix}{key}.high", value[1]))
         else:
             yield f"{prefix}{key}", value
 

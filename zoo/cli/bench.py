@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from zoo.cli.context import print_json
+from zoo.cli.group import Command
 from zoo.system.wording import counted
 
 
@@ -40,6 +41,22 @@ class BenchFlags:
     """List the cases of the suite, or all built-in suites, and run nothing."""
     json: bool = False
     """Print only the report, as a single JSON object, to standard output."""
+
+
+_BENCH = Command("run a benchmark", "zoo.cli.bench:run", "zoo.cli.bench:BenchFlags")
+_COMPARE = Command("compare two reports: zoo bench compare OLD NEW", "zoo.cli.bench_compare:run", "zoo.cli.bench_compare:BenchCompareFlags")
+
+
+def dispatch(words: list[str]) -> int:
+    """Run `zoo bench`, or `zoo bench compare` if that is the first of the arguments, and return the exit status."""
+    if words[:1] == ["compare"]:
+        return _COMPARE.run("bench compare", words[1:])
+    try:
+        return _BENCH.run("bench", words)
+    except SystemExit:
+        if {"-h", "--help"} & set(words):
+            print(f"\ncommands:\n  compare   {_COMPARE.summary}", flush=True)
+        raise
 
 
 def run(flags: BenchFlags) -> int:

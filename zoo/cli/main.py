@@ -84,7 +84,7 @@ COMMANDS: dict[str, Command] = {
         loads=True,
     ),
     "runs": Command("list and compare training runs: zoo runs --sort top1", "zoo.cli.runs:run", "zoo.cli.runs:RunsFlags"),
-    "bench": Command("run a benchmark of accuracy, speed and memory: zoo bench quick", "zoo.cli.bench:run", "zoo.cli.bench:BenchFlags"),
+    "bench": Command("run a benchmark of accuracy, speed and memory: zoo bench quick", "zoo.cli.bench:dispatch"),
     "data": Command("check, convert, split and show datasets", "zoo.cli.data:run"),
     "list": Command('list backbones and tasks: zoo list "resnet*"', "zoo.cli.info:list_names", "zoo.cli.info:ListFlags"),
     "info": Command(

@@ -113,6 +113,9 @@ def test_a_case_with_several_heads(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     found = case_process.run_case(case, tmp_path)
     assert {"digit/top1", "again/top1"} <= {*found.scores}
     assert (found.n, found.throughput.batch_size) == (70, 4)
+    assert {name: len(values) for name, values in found.replicates.items()} == {"again/top1": 200, "digit/top1": 200}
+    assert {"digit/top1", "again/f1"} <= {*found.intervals}
+    assert {*found.data_fingerprints} == {*data}
     assert list(found.scenarios) == ["offline", "single_stream"]
     assert found.scenarios["offline"]["images_per_second"] > 0
     assert Measurement.from_dict(json.loads(json.dumps(found.to_dict()))).scenarios == found.scenarios

@@ -48,8 +48,16 @@ def test_one_interruption_moves_neither_median_nor_p95() -> None:
 
 def test_slow_calls_are_made_the_least_number_of_times() -> None:
     clock = FakeClock([5000.0])
-    assert measure(clock.work, budget_s=1, warmup=1, min_runs=4, clock=clock) == Timing(5000, 5000, 4)
+    assert measure(clock.work, budget_s=1, warmup=1, min_runs=4, clock=clock) == Timing(5000, 5000, 4, (5000,) * 4)
     assert len(clock.calls) == 5
+
+
+def test_calls_are_grouped_into_blocks_of_a_tenth_of_a_second() -> None:
+    clock = FakeClock([40.0, 20.0, 60.0, 30.0])
+    timing = measure(clock.work, budget_s=0.4, warmup=0, clock=clock)
+    assert timing.runs == 11
+    # 40 + 20 + 60, 30 + 40 + 20 + 60, 30 + 40 + 20 + 60; the last block is not finished
+    assert timing.blocks_ms == pytest.approx((40, 35, 35))
 
 
 @pytest.mark.parametrize(("budget_s", "min_runs", "name"), [(0, 1, "budget_s"), (1, 0, "min_runs")])

@@ -28,17 +28,17 @@ def test_a_report_is_read_back_as_it_was_written(tmp_path: Path) -> None:
 def test_the_json_has_the_documented_keys() -> None:
     good, failed = REPORT.to_dict()["cases"]
     assert good["status"] == "ok"
-    assert good["latency_ms"] == {"median": 3.5, "p95": 4.25, "runs": 100}
-    assert good["throughput"] == {"batch_size": 16, "images_per_second": 900.0}
+    assert good["latency_ms"] == {"median": 3.5, "p95": 4.25, "runs": 100, "blocks_ms": [3.4, 3.6]}
+    assert good["throughput"] == {"batch_size": 16, "images_per_second": 900.0, "blocks_ms": []}
     assert (good["parameters"], good["peak_memory_mib"], good["eval_images_per_second"]) == (272474, 612.5, 720.0)
     assert (failed["status"], failed["error"]) == ("failed", FAILED.error)
 
 
 def test_the_csv_has_a_row_per_case_and_a_column_per_figure() -> None:
     rows = list(csv.DictReader(io.StringIO(REPORT.to_csv())))
-    assert [(row["name"], row["status"], row["scores.top1"], row["latency_ms.p95"]) for row in rows] == [
-        ("digits", "ok", "0.9875", "4.25"),
-        ("faces", "failed", "", ""),
+    assert [(row["name"], row["status"], row["scores.top1"], row["latency_ms.p95"], row["intervals.top1.low"]) for row in rows] == [
+        ("digits", "ok", "0.9875", "4.25", "0.98"),
+        ("faces", "failed", "", "", ""),
     ]
 
 

@@ -1,0 +1,1 @@
+"""What is made of benchmark reports: comparisons of two reports, and pages."""
