@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 _MAGIC = b"age-encryption.org/v1\n"
 _CHUNK, _TAG, _NONCE = 64 * 2**10, 16, 16
-_MOST_LINES, _LONGEST_LINE = 4096, 2**14  # limits on the header; an RSA key needs about 20 lines
+_LARGEST_HEADER, _MOST_LINES, _LONGEST_LINE = 2**20, 1024, 2**14  # limits; the entry of an RSA key has about 12 lines
 _BECH32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _FILE_KEY = 16
 _LARGE = 4 * 2**20
@@ -60,7 +60,7 @@ def read_header(file: BinaryIO) -> Header:
     if covered != _MAGIC:
         raise ValueError("it doesn't begin with the line age-encryption.org/v1")
     stanzas = list[Stanza]()
-    for _ in range(_MOST_LINES):
+    while len(covered) < _LARGEST_HEADER:
         line = _line(file)
         if line.startswith(b"--- "):
             return Header(tuple(stanzas), covered + b"---", _decoded(line[4:-1]))

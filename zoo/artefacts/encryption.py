@@ -89,7 +89,7 @@ def encrypt(
         raise InputError("the passphrase is empty; expected a long one, since guesses can be tried without limit")
     keys = read_recipients(values)
     folder = _folder(Path(model).expanduser())
-    path = Path(out if out is not None else f"{model}{SUFFIX}").expanduser()
+    path = Path(out if out is not None else f"{Path(model)}{SUFFIX}").expanduser()  # without a slash at the end
     if path.exists() or path.is_symlink():
         raise InputError(f"{path} exists; it will not be overwritten: delete it first, or choose another file (--out)")
     if path.resolve().is_relative_to(folder.resolve()):
@@ -113,7 +113,7 @@ def is_encrypted(path: str | Path) -> bool:
 
 
 def refuse_encrypted(path: str | Path, why: str) -> None:
-    """Raise an `InputError` if a path is an encrypted model; `why` is the reason, such as "it can't be tuned: …"."""
+    """Raise an `InputError` if a path is an encrypted model; `why` continues the message, and says what can't be done."""
     if is_encrypted(path):
         raise InputError(f"{path} is encrypted, and {why}. Decrypt it first: age -d -i KEY {path} | tar x -C FOLDER")
 

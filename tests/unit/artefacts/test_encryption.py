@@ -98,6 +98,8 @@ def test_a_damaged_file_for_an_ssh_key_is_refused(place: Path, tmp_path: Path) -
 def test_keys_for_a_model_that_is_not_encrypted(place: Path, key: Path) -> None:
     with pytest.raises(InputError, match=r"m is not encrypted; omit the identity"):
         zoo.load(place / "m", identity=key)
+    with pytest.raises(InputError, match="hf:me/mine is not encrypted; omit the identity"):
+        zoo.load("hf:me/mine", identity=key)
 
 
 def test_files_that_are_no_longer_recognised(tmp_path: Path, key: Path) -> None:

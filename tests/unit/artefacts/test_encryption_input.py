@@ -51,7 +51,7 @@ def test_folders_that_cannot_be_encrypted(place: Path, tmp_path: Path) -> None:
 
 def test_the_model_of_a_run_is_encrypted(place: Path, key: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "m", tmp_path / "run" / "model")
-    made = zoo.encrypt(tmp_path / "run", recipients=place / "key.pub")
+    made = zoo.encrypt(f"{tmp_path / 'run'}/", recipients=place / "key.pub")
     assert made.path == tmp_path / "run.age"
     assert zoo.load(made.path, identity=key).classes == ("a", "b")
 
