@@ -40,7 +40,10 @@ def quickest(source: Source, precision: AskedPrecision, batch_size: int | None, 
     """
     say, model = source.say, source.model
     size = min(pick_batch_size(batch_size, way.preprocess, model.device) for way in source.passes.values())
-    choices = [(name, each) for name, each in candidates(precision, say) if ENGINES[name].in_memory or not model.encrypted]
+    choices = list(candidates(precision, say))
+    if model.encrypted and (left_out := {name for name, _ in choices if not ENGINES[name].in_memory}):
+        choices = [choice for choice in choices if choice[0] not in left_out]
+        say(f"engine {', '.join(sorted(left_out))}: not tried, because it writes files and the model is encrypted")
     path = cache_folder("engines") / f"{_key(source, size, choices)}.json"
     kept = None
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # there is no earlier result, or it can't be read

@@ -94,5 +94,7 @@ def test_auto_tries_no_engine_that_needs_files(tmp_path: Path, key: Path, fake: 
     assert tried == [("inductor", "fp32"), ("fake", "fp32")]
     tried.clear()
     fake.in_memory = True
-    assert zoo.compile(encrypted(folder, key), "auto", "fp32").encrypted
+    said: list[str] = []
+    assert zoo.compile(encrypted(folder, key), "auto", "fp32", say=said.append).encrypted
     assert tried == [("fake", "fp32")]
+    assert said[0] == "engine inductor: not tried, because it writes files and the model is encrypted"
