@@ -119,6 +119,7 @@ class WorkerProcess:
             return
         self.kill()
         await self.ended.wait()
+        await asyncio.gather(self._reading, return_exceptions=True)  # closes the connection
 
     def _send(self, header: Header, parts: Sequence[bytes] = ()) -> None:
         assert self._writer is not None
