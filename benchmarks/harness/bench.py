@@ -21,6 +21,7 @@ from zoo.benchmarks.harness.results import Results, code_fingerprint, commit
 from zoo.benchmarks.harness.suite import Case, Suite, in_words
 from zoo.benchmarks.harness.suite_file import read_suite
 from zoo.benchmarks.harness.table import terminal_table
+from zoo.benchmarks.reporting.page import write_pages
 from zoo.errors import InputError, check_positive
 from zoo.system.disk import StorageError
 from zoo.system.wording import counted
@@ -43,7 +44,7 @@ def bench(
     fresh: bool = False,
     quiet: bool = False,
 ) -> Report:
-    """Run a benchmark suite and write `report.json` and `report.csv`.
+    """Run a benchmark suite and write `report.html`, `report.json`, `report.csv` and `report.md`.
 
     Every finished case is stored in `out` at once. A later call with the same `out` runs only cases that aren't stored there: those that an
     interruption prevented, those that failed, and those whose settings, data, code or machine have changed.
@@ -77,16 +78,17 @@ def bench(
     settings: dict[str, Any] = {
         name: value for name, value in {"engine": engine, "precision": precision, **limits}.items() if value is not None
     }
-    chosen, folder = read_suite(suite).pick(cases).matching(only), Path(out)
+    chosen, folder = read_suite(suite).pick(cases), Path(out)
+    chosen = (chosen if seeds is None else chosen.with_seeds(seeds)).matching(only)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"out: {folder} is a file; expected a folder for the report")
     chosen = replace(chosen, cases=tuple(replace(case, **settings) for case in chosen.cases))
     for case in chosen.cases:
         check_case(case, partial(_place, chosen, case.name, settings))
-    chosen = chosen if seeds is None else chosen.with_seeds(seeds)
     console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True, emoji=False)
     machine = describe_machine()
-    return _Run(chosen, folder, Results(folder, machine), machine, console, fresh, seconds).report(quiet)
+    arguments = {"suite": str(suite), **settings, **({} if seeds is None else {"seeds": seeds})}
+    return _Run(chosen, folder, Results(folder, machine), machine, console, fresh, seconds, arguments).report(quiet)
 
 
 def _place(suite: Suite, case: str, settings: Mapping[str, Any], key: str) -> str:
@@ -104,6 +106,7 @@ class _Run:
     console: Console
     fresh: bool
     budget_s: float | None
+    arguments: Mapping[str, Any]
 
     def report(self, quiet: bool) -> Report:
         """Run all cases, write the reports and print the table."""
@@ -113,7 +116,9 @@ class _Run:
         def whole() -> Report:
             code = {"fingerprint": code_fingerprint(), "commit": commit()}
             seconds = time.perf_counter() - clock
-            return Report(self.suite.name, started.isoformat(timespec="seconds"), seconds, self.machine, tuple(reports), code)
+            return Report(
+                self.suite.name, started.isoformat(timespec="seconds"), seconds, self.machine, tuple(reports), code, self.arguments
+            )
 
         output = Console(quiet=quiet, emoji=False)
         try:
@@ -122,6 +127,7 @@ class _Run:
                 self._case(case, f"{number}/{len(self.suite.cases)} {case.name}", late, reports)
             report = whole()
             report.write(self.folder)
+            write_pages(report, self.folder)
         except StorageError:
             if reports:
                 output.print(terminal_table(whole()))  # the figures that can't be stored
@@ -132,7 +138,7 @@ class _Run:
             self.console.print(f"{stored}; the same command runs the others", markup=False)
             raise
         output.print(terminal_table(report))
-        self._say(f"report: {self.folder / 'report.json'}, {self.folder / 'report.csv'}")
+        self._say("report: " + ", ".join(str(self.folder / f"report.{kind}") for kind in ("html", "json", "csv", "md")))
         return report
 
     def _case(self, case: Case, label: str, late: bool, reports: list[CaseReport]) -> None:

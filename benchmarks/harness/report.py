@@ -202,6 +202,7 @@ class Report:
     machine: Mapping[str, Any]  # description of the machine, from `describe_machine`
     cases: tuple[CaseReport, ...]  # result of each case, in the order of the suite
     code: Mapping[str, Any] = field(default_factory=dict)  # fingerprint of the zoo's sources, and the commit if known
+    arguments: Mapping[str, Any] = field(default_factory=dict)  # arguments of the command that apply to each case, by name
 
     @property
     def ok(self) -> bool:
@@ -227,6 +228,7 @@ class Report:
             "seconds": round(self.seconds, 2),
             "machine": dict(self.machine),
             "code": dict(self.code),
+            "arguments": dict(self.arguments),
             "cases": [finite(case.to_dict()) for case in self.cases],
             "seeds": [finite(asdict(summary)) for summary in self.seeds],
         }
@@ -242,7 +244,8 @@ class Report:
             content = json.loads(path.read_text(encoding="utf-8"))
             version = content["version"]
             cases = tuple(CaseReport.from_dict(case) for case in content["cases"]) if version == REPORT_VERSION else ()
-            report = cls(content["suite"], content["started"], content["seconds"], content["machine"], cases, content.get("code", {}))
+            others = {name: content.get(name, {}) for name in ("code", "arguments")}
+            report = cls(content["suite"], content["started"], content["seconds"], content["machine"], cases, **others)
         except OSError as error:
             raise InputError(f"{path} can't be read ({error.strerror}); expected a report.json") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:

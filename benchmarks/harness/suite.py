@@ -55,7 +55,7 @@ class Suite:
 
     def place(self, case: str, key: str) -> str:
         """Return a description of the place in the file that defines a key of a case, for messages."""
-        lines = self.lines.get(case, {})
+        lines = self.lines.get(case) or self.lines.get(case.rpartition("@")[0], {})
         line = lines.get(key, lines.get(""))
         return f"suite {self.path or self.name}{'' if line is None else f', line {line}'}: case {case}"
 
@@ -72,12 +72,15 @@ class Suite:
         return replace(self, cases=tuple(case for case in self.cases if case.name in names))
 
     def matching(self, patterns: Sequence[str]) -> Suite:
-        """Return the suite with only the cases whose names match a pattern such as "digits*". No patterns keep all cases."""
+        """Return the suite with only the cases whose names, with or without the seed, match a pattern such as "digits*".
+
+        No patterns keep all cases.
+        """
         known = [case.name for case in self.cases]
         for pattern in patterns:
-            if not any(fnmatchcase(name, pattern) for name in known):
+            if not any(_matches(case, pattern) for case in self.cases):
                 raise UnknownNameError(f"case of the suite {self.name}:", pattern, known)
-        kept = tuple(case for case in self.cases if not patterns or any(fnmatchcase(case.name, pattern) for pattern in patterns))
+        kept = tuple(case for case in self.cases if not patterns or any(_matches(case, pattern) for pattern in patterns))
         return replace(self, cases=kept)
 
     def with_seeds(self, count: int) -> Suite:
@@ -94,3 +97,7 @@ class Suite:
             for case, first in zip(self.cases, firsts, strict=True)
         ]
         return replace(self, cases=tuple(cases))
+
+
+def _matches(case: Case, pattern: str) -> bool:
+    return fnmatchcase(case.name, pattern) or fnmatchcase(case.name.removesuffix(f"@{case.seed}"), pattern)

@@ -49,4 +49,4 @@ def test_a_small_suite(tmp_path: Path) -> None:
     content = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert content["machine"]["cores"] >= 1
     assert [case["name"] for case in content["cases"]] == ["digits", "absent"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["cases", "report.csv", "report.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["cases", "report.csv", "report.html", "report.json", "report.md"]

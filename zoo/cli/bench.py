@@ -15,7 +15,7 @@ from zoo.system.wording import counted
 
 @dataclass(frozen=True)
 class BenchFlags:
-    """Run a benchmark suite, measuring accuracy, speed and memory, and write report.json. Results stored in --out aren't measured again."""
+    """Run a benchmark suite, measuring accuracy, speed and memory, and write report.html. Results stored in --out aren't measured again."""
 
     suite: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[SUITE]")] = None
     """Name of a built-in suite, or a TOML file; quick by default."""
@@ -79,8 +79,9 @@ def _listed(flags: BenchFlags) -> int:
     from zoo.benchmarks.harness.suite import in_words
     from zoo.benchmarks.harness.suite_file import list_suites, read_suite
 
-    suites = [read_suite(name).matching(flags.only) for name in ([flags.suite] if flags.suite else list_suites())]
+    suites = [read_suite(name) for name in ([flags.suite] if flags.suite else list_suites())]
     suites = suites if flags.seeds is None else [suite.with_seeds(flags.seeds) for suite in suites]
+    suites = [suite.matching(flags.only) for suite in suites]
     if flags.json:
         print_json({"suites": [{"name": s.name, "description": s.description, "cases": [case.name for case in s.cases]} for s in suites]})
         return 0

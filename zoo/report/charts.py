@@ -120,7 +120,7 @@ def _drawn(curve: Curve, lines: dict[str, tuple[Floats, Floats]]) -> Iterator[st
     across = axis(xs, curve.log_x, _LEFT, _WIDTH - _RIGHT, unit=curve.diagonal or (_part(xs) and bool(np.ptp(xs) > 0.5)))
     # most scores are fractions and are shown over the full range from 0 to 1
     up = axis(ys, False, _HEIGHT - _BOTTOM, _TOP, unit=curve.diagonal or _part(ys))
-    yield from _grid(across, up)
+    yield from grid(across, up)
     if curve.diagonal:
         same = (np.geomspace if curve.log_x else np.linspace)(across.low, across.high, 100)  # curved if the x-axis is logarithmic
         yield _path(same, same, across, up, "line diagonal")
@@ -144,14 +144,14 @@ def _part(values: Floats) -> bool:
     return bool(values.min() >= 0 and 0.5 < values.max() <= 1)
 
 
-def _grid(across: Axis, up: Axis) -> Iterator[str]:
-    floor = _HEIGHT - _BOTTOM
+def grid(across: Axis, up: Axis) -> Iterator[str]:
+    """Yield the grid lines and the labels of the ticks as SVG, for axes that start at the bottom left."""
     for value, left in zip(across.ticks(), across.place(np.array(across.ticks())), strict=True):
-        yield f'<path class="grid" d="M{left:.1f} {_TOP}V{floor}"/>'
-        yield f'<text x="{left:.1f}" y="{floor + 17}" text-anchor="middle">{_number(value, across.log)}</text>'
+        yield f'<path class="grid" d="M{left:.1f} {up.end}V{up.start}"/>'
+        yield f'<text x="{left:.1f}" y="{up.start + 17}" text-anchor="middle">{_number(value, across.log)}</text>'
     for value, top in zip(up.ticks(), up.place(np.array(up.ticks())), strict=True):
-        yield f'<path class="grid" d="M{_LEFT} {top:.1f}H{_WIDTH - _RIGHT}"/>'
-        yield f'<text x="{_LEFT - 5}" y="{top + 4:.1f}" text-anchor="end">{_number(value, False)}</text>'
+        yield f'<path class="grid" d="M{across.start} {top:.1f}H{across.end}"/>'
+        yield f'<text x="{across.start - 5}" y="{top + 4:.1f}" text-anchor="end">{_number(value, False)}</text>'
 
 
 def _number(value: float, log: bool) -> str:

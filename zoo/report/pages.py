@@ -1,12 +1,13 @@
 """Building blocks of self-contained HTML pages: page frame, tables and images.
 
-Pages load no external resources and run no scripts; their content security policy enforces this. They follow the browser's light or dark
-mode. The page itself never scrolls horizontally; wide content is placed in boxes that do.
+Pages load no external resources and run no scripts but their own; their content security policy enforces this. They follow the browser's
+light or dark mode. The page itself never scrolls horizontally; wide content is placed in boxes that do.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -36,15 +37,25 @@ summary{cursor:pointer;padding:.2rem 0}
 """
 
 
-def page(title: str, body: Iterable[str], style: str = "") -> str:
-    """Return a complete HTML page. `title` is plain text, `body` are HTML fragments, and `style` is additional CSS."""
+def page(title: str, body: Iterable[str], style: str = "", script: str = "") -> str:
+    """Return a complete HTML page.
+
+    Args:
+        title: title as plain text.
+        body: HTML fragments.
+        style: additional CSS.
+        script: JavaScript at the end of the page, the only one that the content security policy allows; "" for none.
+    """
+    content = f"\n{script}"
+    digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+    policy = f"{_CSP}; script-src 'sha256-{digest}'" if script else _CSP
     head = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_CSP}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,">'
         f"<title>{text(title)}</title><style>{_STYLE}{style}</style></head>"
     )
-    return "\n".join([head, "<body>", *body, "</body></html>\n"])
+    return "\n".join([head, "<body>", *body, *([f"<script>{content}</script>"] if script else []), "</body></html>\n"])
 
 
 def text(words: object) -> str:

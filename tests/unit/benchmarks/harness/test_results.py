@@ -6,6 +6,7 @@ import errno
 import json
 import multiprocessing
 import os
+import shlex
 import shutil
 import signal
 from collections.abc import Callable
@@ -22,6 +23,8 @@ from zoo.benchmarks.harness.bench import bench
 from zoo.benchmarks.harness.child import case_report
 from zoo.benchmarks.harness.report import CaseReport, Report
 from zoo.benchmarks.harness.suite import Case
+from zoo.benchmarks.reporting.page import command_of
+from zoo.cli.main import main
 from zoo.system import files
 from zoo.system.disk import StorageError
 
@@ -80,6 +83,15 @@ def test_a_killed_benchmark_continues(tmp_path: Path, child: Child) -> None:
     report = bench(path, out=out, quiet=True)
     assert child.names == "abcd"
     assert [(case.name, case.status) for case in report.cases] == [(name, "ok") for name in "abcd"]
+
+
+def test_a_report_names_the_command_of_each_case(tmp_path: Path, child: Child) -> None:
+    path, out = write_suite(tmp_path, SUITE), tmp_path / "out"
+    report = bench(path, out=out, only=["b"], engine="eager", timeout="2m", seeds=2, quiet=True)
+    assert report.arguments == {"suite": str(path), "engine": "eager", "timeout": 120.0, "seeds": 2}
+    assert command_of(report, report.cases[1]) == f"zoo bench {path} --only b@1 --engine eager --timeout 120.0 --seeds 2"
+    assert main([*shlex.split(command_of(report, report.cases[1]))[1:], "--out", str(out), "--json"]) == 0
+    assert child.names == "b@0b@1", "that case is stored"
 
 
 def test_ctrl_c_names_what_is_stored(tmp_path: Path, child: Child, capsys: pytest.CaptureFixture[str]) -> None:

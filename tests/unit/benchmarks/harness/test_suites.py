@@ -198,6 +198,8 @@ def test_each_case_runs_with_several_seeds() -> None:
     suite = read_suite("quick").pick(["digits", "faces"])
     seeded = suite.with_seeds(2)
     assert [(case.name, case.seed) for case in seeded.cases] == [("digits@0", 0), ("faces@0", 0), ("digits@1", 1), ("faces@1", 1)]
+    assert [case.name for case in seeded.matching(["digits", "faces@1"]).cases] == ["digits@0", "digits@1", "faces@1"]
+    assert seeded.place("faces@1", "backbone") == suite.place("faces", "backbone").replace("faces", "faces@1")
     first = replace(suite.cases[0], recipe={"seed": 5})
     assert [case.seed for case in replace(suite, cases=(first,)).with_seeds(2).cases] == [5, 6]
     assert [case_process.make_recipe(case).seed for case in seeded.cases] == [0, 0, 1, 1]
