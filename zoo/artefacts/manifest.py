@@ -23,7 +23,6 @@ from zoo.errors import InputError
 _TYPE = "https://in-toto.io/Statement/v1"
 _PREDICATE = "https://model_signing/signature/v1.0"
 _GIT = (".git", ".gitattributes", ".github", ".gitignore")  # ignored by the upstream command; the zoo reads none of them
-_CARD = "README.md"
 SINGLE = "."  # name of the only entry if a file is signed, and not a folder
 Digest = tuple[str, str]  # algorithm, hexadecimal digits
 Identity = tuple[int, ...]
@@ -95,12 +94,8 @@ class Manifest:
         )
 
     def covers(self, name: str) -> bool:
-        """Return whether a file must be among those that are hashed.
-
-        A model card may be added after signing, because nothing is loaded from it. Neither are the files of git covered, if the signature
-        excludes them.
-        """
-        return name != _CARD and not any(name == each or name.startswith(f"{each}/") for each in _GIT if each in self.ignored)
+        """Return whether a file must be among those that are hashed: all, except those of git if the signature excludes them."""
+        return not any(name == each or name.startswith(f"{each}/") for each in _GIT if each in self.ignored)
 
 
 def _with_zone(when: datetime) -> datetime:

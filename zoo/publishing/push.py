@@ -154,8 +154,12 @@ def _card(folder: Path, model: Model, licence: str | None, link: str | None, nam
             f"{folder}: the licence of the model isn't known{f' (its weights: {inherited})' if inherited else ''}; "
             f"pass one with --licence, such as Apache-2.0, or write 'license: …' into the metadata of {CARD}"
         )
-    if card is not None and found != card and CARD in _signed(folder):
-        raise InputError(f"{path} is signed and states no licence; write 'license: …' into its metadata, and sign the model again")
+    if found != card and _signed(folder):
+        what = f"doesn't cover a model card, {CARD}" if card is None else f"covers {CARD}, which states no licence"
+        raise InputError(
+            f"{folder}: the signature {what}; write the card with its licence first (zoo card {folder} --licence …), then sign the model "
+            "again"
+        )
     return found
 
 

@@ -6,11 +6,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from zoo.artefacts.bundle import Bundle
 from zoo.artefacts.encryption import is_encrypted
 from zoo.artefacts.hub.reference import Reference, is_reference
-from zoo.artefacts.signing import SIGNATURE, verified_manifest
-from zoo.errors import InputError, SignatureError
+from zoo.artefacts.signing import SIGNATURE
+from zoo.errors import InputError
 from zoo.models.archive import load
 from zoo.models.config import model_folder
 from zoo.models.readme import README, is_generated, marked
@@ -95,17 +94,9 @@ def card(
     write_text(path, text)
     if "\nlicense: " not in text.partition("\n---\n")[0]:
         _LOG.warning("%s states no licence, which zoo push requires; pass --licence, such as --licence Apache-2.0", path)
-    if path.name == README and _is_signed(signature := path.with_name(SIGNATURE)):
-        _LOG.warning("%s covers the earlier card and is no longer valid; sign the model again with zoo sign", signature)
+    if path.name == README and (signature := path.with_name(SIGNATURE)).is_file():
+        _LOG.warning("%s doesn't cover the new card and is no longer valid; sign the model again with zoo sign", signature)
     return path
-
-
-def _is_signed(signature: Path) -> bool:
-    """Return whether a signature covers the model card. It is valid without, because nothing is loaded from the card."""
-    try:
-        return README in verified_manifest(Bundle.read(signature), signature).digests
-    except SignatureError:  # not signed, or not by the zoo
-        return False
 
 
 def card_path(folder: str | Path, out: str | Path | None) -> Path:

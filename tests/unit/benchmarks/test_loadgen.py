@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from zoo.benchmarks import loadgen as benchmark
-from zoo.benchmarks.loadgen import main, ours, theirs
+from zoo.benchmarks.peers import loadgen as benchmark
+from zoo.benchmarks.peers.loadgen import main, ours, theirs
 
 _WAIT_S = 0.004
 

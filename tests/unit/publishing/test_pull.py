@@ -308,8 +308,8 @@ def test_signatures_are_verified_before_a_pulled_model_is_parsed(hub: Hub, digit
     private, public = write_keys(tmp_path / "keys")
     private = private.rename(tmp_path / "key.pem")
     model = save(load(digits), tmp_path / "model")
+    (model / "README.md").write_text("---\nlicense: mit\n---\n")
     sign(model, private)
-    (model / "README.md").write_text("---\nlicense: mit\n---\n")  # not covered
     hub.add_folder("me/digits", model)
     trusted: dict[str, Any] = {"trust": "enforce", "trusted_keys": public.parent}
     assert load(DIGITS, **trusted).hub is not None

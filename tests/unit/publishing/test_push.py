@@ -18,7 +18,7 @@ from huggingface_hub import constants
 
 from tests.unit.artefacts.signatures import write_keys
 from tests.unit.publishing.hub import Hub
-from zoo import Model, build, card, load, push, save, sign
+from zoo import Model, build, card, load, pull, push, save, sign, verify
 from zoo.artefacts.hub.snapshot import stated_licence
 from zoo.backbones import Licence
 from zoo.errors import InputError
@@ -254,6 +254,7 @@ def test_a_signed_model_is_published_as_it_is(hub: Hub, birds: Path, tmp_path: P
     private = private.rename(tmp_path / "key.pem")
     folder = _copied(birds, tmp_path / "model")
     (folder / "notes.rst").write_text("mine")
+    card(folder, licence="mit")
     sign(folder, private)
     with pytest.raises(
         InputError, match=r"the signature covers notes\.rst, which isn't published; remove the file, and sign the model again"
@@ -263,11 +264,19 @@ def test_a_signed_model_is_published_as_it_is(hub: Hub, birds: Path, tmp_path: P
     sign(folder, private)
     (folder / "README.md").write_text("# Mine")
     sign(folder, private)
-    with pytest.raises(InputError, match=r"README\.md is signed and states no licence; write 'license: …' into its metadata, and sign the"):
+    with pytest.raises(
+        InputError, match=r"the signature covers README\.md, which states no licence; write the card with its licence first"
+    ):
         push(folder, BIRDS, licence="mit")
     (folder / "README.md").unlink()
     sign(folder, private)
-    assert push(folder, BIRDS, licence="mit").timm
+    with pytest.raises(InputError, match=r"doesn't cover a model card, README\.md; write .* \(zoo card .*\), then sign the model again"):
+        push(folder, BIRDS, licence="mit")
+    card(folder, licence="mit")
+    sign(folder, private)
+    assert push(folder, BIRDS).timm
     assert {"config.json", "model.safetensors", "model.sig", "weights.safetensors"} < set(hub.repositories["me/birds"].files)
+    pull(BIRDS, tmp_path / "copy")
+    assert verify(tmp_path / "copy", public).files == ("README.md", "model.json", "weights.safetensors")
     assert load(BIRDS, trust="enforce", trusted_keys=public.parent).classes == ("robin", "wren")
     assert not hub.asked("GET .*model.safetensors")

@@ -59,18 +59,20 @@ def test_a_card_is_replaced_unless_it_was_changed(saved: Path, tmp_path: Path, c
     assert zoo.card(saved, tmp_path / "other.md").read_text().startswith("---\nlibrary_name: resnet-zoo\n")
 
 
-def test_a_new_card_ends_a_signature_that_covers_the_old_one(saved: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_new_card_ends_a_signature(saved: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     private, public = write_keys(tmp_path / "keys")
     zoo.sign(saved, private)
     zoo.card(saved, licence="MIT")
-    assert caplog.text == ""
-    zoo.verify(saved, public)
+    assert "model.sig doesn't cover the new card and is no longer valid; sign the model again with zoo sign" in caplog.text
+    with pytest.raises(zoo.ZooError, match=r"README\.md was added after signing"):
+        zoo.verify(saved, public)
+    caplog.clear()
     zoo.sign(saved, private)
     assert "README.md" in zoo.verify(saved, public).files
     zoo.card(saved, tmp_path / "elsewhere.md", licence="MIT")
     assert caplog.text == ""
     zoo.card(saved, licence="Apache-2.0")
-    assert "model.sig covers the earlier card and is no longer valid; sign the model again with zoo sign" in caplog.text
+    assert "model.sig doesn't cover the new card and is no longer valid; sign the model again with zoo sign" in caplog.text
     with pytest.raises(zoo.ZooError, match=r"README\.md"):
         zoo.verify(saved, public)
 

@@ -1,4 +1,4 @@
-"""Compare the scenarios of `zoo bench` with MLPerf's LoadGen, on the same model in turn: `python -m zoo.benchmarks.loadgen`.
+"""Compare the scenarios of `zoo bench` with MLPerf's LoadGen, on the same model in turn: `python -m zoo.benchmarks.peers.loadgen`.
 
 The figures are the 90th percentile of single_stream, the 99th of multi_stream, the images per second of offline, and for server the 90th
 percentile of the latency at half of this rate with random arrivals, because the 99th is that of a few queries. The medians of the ratios
