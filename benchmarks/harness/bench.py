@@ -144,8 +144,8 @@ class _Run:
     def _case(self, case: Case, label: str, late: bool, reports: list[CaseReport]) -> None:
         """Append the report of a case: the stored one, or that of a new run, which is stored."""
         inputs = self.results.inputs(case)
-        stored = None if self.fresh else self.results.find(case, inputs)
-        if stored is not None:
+        stored = self.results.find(case, inputs)
+        if stored is not None and not self.fresh:
             reports.append(stored)
             self._say(f"{label}: {stored.status}, measured before and stored in {self.folder}; --fresh runs it again")
             return
@@ -156,7 +156,8 @@ class _Run:
         self._say(f"{label}: {in_words(case.task)}, {case.backbone} on {in_words(case.train or case.test)} …")
         done = run_in_child(case)
         reports.append(done)
-        self.results.add(inputs, done)
+        if stored is None or done.measurement is not None:  # a failure doesn't replace figures
+            self.results.add(inputs, done)
         reason = f": {done.error}" if done.error else "".join(f"; {shortfall}" for shortfall in done.shortfalls)
         self._say(f"{label}: {done.status} in {done.seconds:.0f} s{reason}")
 

@@ -67,8 +67,10 @@ def test_the_same_command_repeats_nothing(tmp_path: Path, child: Child, capsys: 
     again = bench(path, out=out)
     assert (child.names, again.cases) == ("abcd", first.cases)
     assert "4/4 d: ok, measured before and stored in" in capsys.readouterr().err
-    bench(path, out=out, fresh=True, quiet=True)
+    child.error = "broken"
+    assert [case.status for case in bench(path, out=out, fresh=True, quiet=True).cases] == ["ok", "ok", "failed", "ok"]
     assert child.names == "abcdabcd"
+    assert bench(path, out=out, quiet=True).cases == first.cases, "the failure has not replaced the stored figures"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows can't fork")
