@@ -72,7 +72,12 @@ def task_flags(words: list[str]) -> TaskFlags:
             if before not in _DATA_FLAGS and is_saved(word):  # hf:… is a dataset as well
                 from zoo.models.config import saved_config
 
-                config = saved_config(word)
+                try:
+                    config = saved_config(word)
+                except ZooError:
+                    if not {"-h", "--help"} & set(words):  # the help of a command is shown for a model that can't be loaded, too
+                        raise
+                    break
                 heads = () if config is None else config.heads.values()  # other weights in a repository are those of a classifier
                 return joined([flags_of(task) for task in dict.fromkeys(head.task for head in heads) or ["classification"]])
     return flags_of(name or "classification")

@@ -127,6 +127,7 @@ def test_a_damaged_description(zoo: Any, tmp_path: Path, model_folder: Path, pic
         (tmp_path / name).write_bytes((model_folder / name).read_bytes())
     cut_short(tmp_path / "model.json")
     refused(zoo("eval", tmp_path, "--data", pictures), "model.json is not a valid model description")
+    assert zoo("eval", tmp_path, "--help")[1].startswith("usage: zoo eval"), "the help is shown for any model"
     (tmp_path / "model.json").write_bytes((model_folder / "model.json").read_bytes())
     cut_short(tmp_path / "weights.safetensors")
     refused(zoo("eval", tmp_path, "--data", pictures), "weights.safetensors: the file is not a readable safetensors file")
