@@ -17,6 +17,7 @@ from zoo.benchmarks.harness.report import CaseReport, Measurement, Report
 from zoo.errors import InputError
 
 LEAST_CHANGE = 1.03  # speeds that differ by a smaller factor are the same, whatever their intervals are
+SPEEDS = ("latency_ms", "images_per_second")
 _MEMORY_FACTOR, _MEMORY_MIB = 1.1, 20  # memory that grows by less is the same; it isn't measured repeatedly
 _DRAWS = 2000
 _FEWEST = 5  # blocks or replicates that an interval needs
@@ -37,6 +38,16 @@ class Change:
     interval: tuple[float, float] | None  # interval of the change; None if it can't be computed
     verdict: Verdict
     score: bool = False  # whether the figure is a score
+
+    @property
+    def slowdown(self) -> float:
+        """Ratio of durations new / old, for latency and rates."""
+        return 1 / self.change if self.figure == "images_per_second" else self.change
+
+    @property
+    def suspect(self) -> bool:
+        """Whether further runs are needed to exclude a regression: the figure is worse, or a speed is, but perhaps by noise."""
+        return self.verdict == "worse" or (self.figure in SPEEDS and self.slowdown >= LEAST_CHANGE)
 
 
 @dataclass(frozen=True)

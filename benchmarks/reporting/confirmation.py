@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from scipy.stats import t as student
 
 from zoo.benchmarks.harness.child import run_in_child
 from zoo.benchmarks.harness.measurement import describe_machine
 from zoo.benchmarks.harness.report import CaseReport, Measurement, Report
 from zoo.benchmarks.harness.results import code_fingerprint
 from zoo.benchmarks.harness.suite import Case
-from zoo.benchmarks.reporting.comparison import LEAST_CHANGE, Change, Comparison, compare_measurements
+from zoo.benchmarks.reporting.comparison import LEAST_CHANGE, SPEEDS, Change, Comparison, compare_measurements
 from zoo.errors import InputError
+
+_FEWEST_ROUNDS = 3  # that an interval needs
 
 Runner = Callable[[Case, Mapping[str, str]], CaseReport]
 
@@ -35,28 +40,28 @@ def confirm(
     new: Report,
     *,
     old_code: Path | None = None,
-    rounds: int = 5,
+    rounds: int = 10,
     run: Runner = _run,
     say: Callable[[str], object] = str,
 ) -> Comparison:
     """Run the cases with regressions again, and keep only the regressions that appear again.
 
-    In each round, every such case is run with the old and with the new settings. The old side is run again with the code in `old_code`, or
-    with the installed code if the old report was made with it; otherwise its figures are those of the report. A speed has become worse if
-    it is slower in every round and by at least 3 % in the median; a score if it is worse in every round. A case is dropped as soon as all
-    of its regressions are refuted.
+    A speed that is slower by at least 3 % is in question even if the reports alone do not show that it is more than noise. In a round, the
+    cases in question are run with the old and with the new settings. The old side is run again with the code in `old_code`, or with the
+    installed code if the old report was made with it; otherwise its figures are those of the report. Rounds end as soon as all regressions
+    are confirmed or refuted: a speed by the interval of its ratio over the rounds (see `_answer`), a score by being worse in two rounds.
 
     Args:
         comparison: the comparison of the reports.
         old: the old report.
         new: the new report, which must have been made by the installed code on this machine.
         old_code: a checkout of the code with which the old report was made.
-        rounds: number of rounds, at least 1.
+        rounds: maximum number of rounds, at least 1.
         run: function that runs a case with additional environment variables.
         say: receives progress messages.
 
     Returns:
-        The comparison, with "same" as the verdict of refuted regressions, and a note that describes the confirmation.
+        The comparison, with "same" as the verdict of refuted regressions and "worse" as that of confirmed ones, and a note.
 
     Raises:
         InputError: `rounds` is less than 1, or `old_code` isn't a checkout.
@@ -64,23 +69,30 @@ def confirm(
     if rounds < 1:
         raise InputError(f"rounds is {rounds}; expected a whole number above 0")
     check_old_code(old_code)
-    if not comparison.regressions:
+    suspects = [change for change in comparison.changes if change.suspect]
+    if not suspects:
         return comparison
     obstacle = _obstacle(new)
     if obstacle:
         return replace(comparison, notes=(*comparison.notes, f"regressions are not confirmed by another run: {obstacle}"))
     sides = _Sides(old, new, old_code, run, say)
-    suspects = {change: list[Change]() for change in comparison.regressions}
+    open_questions = {change: list[Change]() for change in suspects}
+    kept: set[Change] = set()
     for number in range(1, rounds + 1):
-        for name in dict.fromkeys(change.case for change in suspects):
+        for name in dict.fromkeys(change.case for change in open_questions):
             again = {change.figure: change for change in sides.compared(name, f"round {number}/{rounds}", swap=number % 2 == 0)}
-            for change in [suspect for suspect in suspects if suspect.case == name]:
-                suspects[change].append(again.get(change.figure, change))
-        suspects = {change: found for change, found in suspects.items() if _worse(found[-1])}
-    kept = {change for change, found in suspects.items() if _confirmed(found)}
-    changes = tuple(replace(c, verdict="same") if c.verdict == "worse" and c not in kept else c for c in comparison.changes)
-    how = f"{len(kept)} of {len(comparison.regressions)} regressions appeared again in {rounds} further runs, {sides.how}"
-    return replace(comparison, changes=changes, notes=(*comparison.notes, how))
+            for change in [each for each in open_questions if each.case == name]:
+                found = open_questions[change]
+                found.append(again.get(change.figure, change))
+                answer = _answer(found, last=number == rounds)
+                if answer is not None:
+                    del open_questions[change]
+                    kept |= {change} if answer else set()
+    return replace(
+        comparison,
+        changes=tuple(replace(c, verdict="worse" if c in kept else "same") if c in suspects else c for c in comparison.changes),
+        notes=(*comparison.notes, f"{len(kept)} of {len(suspects)} suspected regressions appeared again in further runs, {sides.how}"),
+    )
 
 
 def _obstacle(new: Report) -> str | None:
@@ -92,20 +104,25 @@ def _obstacle(new: Report) -> str | None:
     return None
 
 
-def _worse(change: Change) -> bool:
-    """Return whether a single run points to a regression, however small."""
-    if change.score:
-        return change.verdict == "worse"
-    slower = change.change < 1 if change.figure == "images_per_second" else change.change > 1
-    return slower if change.figure != "peak_memory_mib" else change.verdict == "worse"
+def _answer(found: Sequence[Change], last: bool) -> bool | None:
+    """Return whether the rounds confirm (True) or refute (False) a regression, or None if another round is needed.
 
-
-def _confirmed(found: list[Change]) -> bool:
-    """Return whether all rounds together confirm a regression; each of them points to one."""
-    if found[0].score or found[0].figure == "peak_memory_mib":
+    The ratios of durations are those of runs in turn, so that the load of the machine affects both sides alike. Their mean logarithm has a
+    t-interval. It is confirmed as soon as the ratio is at least 3 % and the one-sided 99 % bound is above 1 (95 % in the last round), and
+    refuted as soon as the ratio isn't above 1, or the 95 % bound excludes 3 %.
+    """
+    if found[0].figure not in SPEEDS:
+        return False if found[-1].verdict != "worse" else True if last or len(found) > 1 else None
+    logs = [math.log(change.slowdown) for change in found]
+    mean, least = statistics.fmean(logs), math.log(LEAST_CHANGE)
+    if len(logs) < _FEWEST_ROUNDS:
+        return mean >= least if last else None
+    error = statistics.stdev(logs) / math.sqrt(len(logs))
+    low = mean - float(student.ppf(0.95 if last else 0.99, len(logs) - 1)) * error
+    high = mean + float(student.ppf(0.95, len(logs) - 1)) * error
+    if mean >= least and low > 0:
         return True
-    factor = statistics.median(1 / change.change if change.figure == "images_per_second" else change.change for change in found)
-    return factor >= LEAST_CHANGE
+    return False if last or mean <= 0 or high < least else None
 
 
 @dataclass

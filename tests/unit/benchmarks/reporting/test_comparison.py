@@ -148,10 +148,19 @@ def test_a_regression_that_appears_again_is_confirmed(checkout: Path) -> None:
 
 def test_a_phase_of_load_is_no_regression(checkout: Path) -> None:
     old, new = report(measured(), code="before"), report(measured(1.4, seed=1))
-    runs = Runs([1.0, 1.0], [1.1, 0.97])
-    assert confirmed(old, new, runs, checkout) == []
-    assert runs.order == ["old", "new", "new", "old"], "the third round isn't needed"
-    assert confirmed(old, new, Runs([1.0] * 3, [1.015] * 3), checkout) == [], "less than 3 % in the median"
+    runs = Runs([1.0] * 3, [1.05, 0.97, 0.95])
+    assert confirmed(old, new, runs, checkout, rounds=10) == []
+    assert len(runs.order) == 6, "further rounds aren't needed"
+    assert confirmed(old, new, Runs([1.0] * 10, [1.01] * 10), checkout, rounds=10) == [], "less than 3 %"
+    assert confirmed(old, new, Runs([1.0] * 4, [1.3, 0.9, 1.2, 0.95]), checkout, rounds=4) == [], "not sure in the last round"
+    assert confirmed(old, new, Runs([1.0], [1.1]), checkout, rounds=1) == ["latency_ms", "images_per_second"]
+
+
+def test_a_slowdown_that_may_be_noise_is_measured_again(checkout: Path) -> None:
+    noisy = replace(measured(1.08, seed=1), latency=Timing(3.8, 4.0, 100, (2.0, 6.0) * 20), throughput=MEASUREMENT.throughput)
+    old, new = report(replace(measured(), throughput=MEASUREMENT.throughput), code="before"), report(noisy)
+    assert compare_reports(old, new).ok
+    assert confirmed(old, new, Runs([1.0] * 3, [1.08] * 3), checkout) == ["latency_ms"]
 
 
 def test_a_lower_score_is_confirmed(checkout: Path) -> None:
