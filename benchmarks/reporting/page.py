@@ -159,9 +159,11 @@ def _task(cases: Sequence[CaseReport]) -> Iterator[str]:
         yield "<p>No case was measured.</p>"
         return
     name = primary_score(next(case for case in cases if case.measurement is not None))
-    values = [(case, found.latency.median_ms, _number(found.scores.get(name))) for case, found in measured]
-    points = [pareto.Point(case, latency, value) for case, latency, value in values if value is not None]
-    yield pareto.plot(points, name)
+    values = {case: value for case, found in measured if (value := _number(found.scores.get(name))) is not None}
+    latency = [pareto.Point(case, found.latency.median_ms, values[case]) for case, found in measured if case in values]
+    memory = [pareto.Point(case, found.peak_memory_mib, values[case]) for case, found in measured if case in values]
+    plots = (pareto.plot(latency, name, "latency", "ms"), pareto.plot(memory, name, "memory", "MiB"))
+    yield f'<div class="plots">{"".join(plots)}</div>' if values else ""
     columns = list(dict.fromkeys(score for _, found in measured for score in found.scores))
     rows = [[_name(case), *(_score(found.scores.get(score), found.intervals.get(score)) for score in columns)] for case, found in measured]
     yield table(["case", *map(text, columns)], rows, range(1, len(columns) + 1))

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import zoo
+from zoo.cli.main import main
 
 pytestmark = pytest.mark.slow
 
@@ -46,6 +47,7 @@ def test_a_small_suite(tmp_path: Path) -> None:
     assert 0 < found.latency.median_ms <= found.latency.p95_ms
     assert found.throughput.images_per_second > 0
     assert 100 < found.peak_memory_mib < 4096
+    assert main(["bench", "compare", str(tmp_path / "out"), str(tmp_path / "out")]) == 0  # both have the same regression and failure
     content = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert content["machine"]["cores"] >= 1
     assert [case["name"] for case in content["cases"]] == ["digits", "absent"]

@@ -30,8 +30,8 @@ def test_the_front_has_the_points_that_no_other_beats() -> None:
     ]
     assert [point.name for point in front(points)] == ["a", "b", "c", "d"]
     assert front([]) == []
-    assert plot([], "top1") == ""
-    drawn = plot(points, "top1")
+    assert plot([], "top1", "latency", "ms") == ""
+    drawn = plot(points, "top1", "latency", "ms")
     assert drawn.count('class="point best" tabindex="0"') == 4
     assert "On the Pareto front: a, b, c, d" in drawn
     assert "worse: top1 0.6000, 2 ms" in drawn
@@ -47,7 +47,8 @@ def test_all_cases_and_their_reasons_are_in_the_page() -> None:
     for expected in ("[Errno 2] no such file", "top1 is 0.9875, expected at least 0.99", "no time", "0.9800 – 0.9900", "a processor"):
         assert expected in html
     assert "zoo bench &#x27;my suite.toml&#x27; --only digits --memory-mib 900" in html
-    assert html.count('class="point') == 2
+    assert html.count('class="point') == 4, "two cases over latency and memory"
+    assert "digits: top1 0.9875, 612 MiB" in html
 
 
 def test_text_is_escaped_and_only_the_own_script_is_allowed() -> None:
