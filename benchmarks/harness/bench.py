@@ -23,7 +23,7 @@ from zoo.benchmarks.harness.suite_file import read_suite
 from zoo.benchmarks.harness.table import terminal_table
 from zoo.benchmarks.reporting.page import write_pages
 from zoo.errors import InputError, check_positive
-from zoo.system.disk import StorageError
+from zoo.system.disk import ELSEWHERE, StorageError, storing
 from zoo.system.wording import counted
 
 _NO_BUDGET = "the budget was used before this case began; the same command runs it"
@@ -87,8 +87,11 @@ def bench(
         check_case(case, partial(_place, chosen, case.name, settings))
     console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True, emoji=False)
     machine = describe_machine()
+    results = Results(folder, machine)
+    with storing(results.folder, remedy=ELSEWHERE):
+        results.folder.mkdir(parents=True, exist_ok=True)
     arguments = {"suite": str(suite), **settings, **({} if seeds is None else {"seeds": seeds})}
-    return _Run(chosen, folder, Results(folder, machine), machine, console, fresh, seconds, arguments).report(quiet)
+    return _Run(chosen, folder, results, machine, console, fresh, seconds, arguments).report(quiet)
 
 
 def _place(suite: Suite, case: str, settings: Mapping[str, Any], key: str) -> str:

@@ -18,6 +18,7 @@ from zoo.benchmarks.harness.suite_file import read_suite
 from zoo.cli.main import main
 from zoo.engines import ENGINES
 from zoo.errors import InputError, UnknownNameError
+from zoo.system.disk import StorageError
 
 
 def test_the_quick_suite_covers_the_three_tasks() -> None:
@@ -218,3 +219,5 @@ def test_a_report_cannot_go_into_a_file(tmp_path: Path) -> None:
     path = write_suite(tmp_path, CASE)
     with pytest.raises(InputError, match=r"out: .*own\.toml is a file; expected a folder"):
         bench(path, out=path, quiet=True)
+    with pytest.raises(StorageError, match=r"own\.toml/out/cases: can't be written \(Not a directory\); .* choose another folder"):
+        bench(path, out=path / "out", quiet=True)
