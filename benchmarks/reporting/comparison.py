@@ -17,6 +17,7 @@ from zoo.benchmarks.harness.report import CaseReport, Measurement, Report
 from zoo.errors import InputError
 
 LEAST_CHANGE = 1.03  # speeds that differ by a smaller factor are the same, whatever their intervals are
+SUSPECT_CHANGE = 1.02  # speeds that are slower by this factor are measured again
 SPEEDS = ("latency_ms", "images_per_second")
 _MEMORY_FACTOR, _MEMORY_MIB = 1.1, 20  # memory that grows by less is the same; it isn't measured repeatedly
 _DRAWS = 2000
@@ -47,7 +48,7 @@ class Change:
     @property
     def suspect(self) -> bool:
         """Whether further runs are needed to exclude a regression: the figure is worse, or a speed is, but perhaps by noise."""
-        return self.verdict == "worse" or (self.figure in SPEEDS and self.slowdown >= LEAST_CHANGE)
+        return self.verdict == "worse" or (self.figure in SPEEDS and self.slowdown >= SUSPECT_CHANGE)
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ class BenchCompareFlags:
     """Report regressions at once. By default, their cases are run again, old and new in turn, and only what appears again is reported."""
     old_code: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Checkout of the zoo with which OLD was made, for running its cases again; by default the installed zoo, if OLD was made with it."""
-    rounds: int = 10
-    """Maximum number of times that cases with regressions are run again; three are often enough."""
+    rounds: int = 12
+    """Maximum number of times that cases with regressions are run again; four are often enough."""
     all: bool = False
     """Print unchanged figures as well."""
     json: bool = False
