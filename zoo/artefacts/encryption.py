@@ -113,7 +113,7 @@ def is_encrypted(path: str | Path) -> bool:
 
 
 def refuse_encrypted(path: str | Path, why: str) -> None:
-    """Raise an `InputError` if a path is an encrypted model; `why` continues the message, and says what can't be done."""
+    """Raise an `InputError` if a path is an encrypted model; `why` continues the message with what can't be done."""
     if is_encrypted(path):
         raise InputError(f"{path} is encrypted, and {why}. Decrypt it first: age -d -i KEY {path} | tar x -C FOLDER")
 

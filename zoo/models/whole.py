@@ -111,7 +111,7 @@ _SCRIPT = '''\
 """Run {file} on pictures: python infer.py PICTURE.npy …, with NumPy and {runtime} alone.
 
 A picture is an array [H, W, 3] of type uint8, RGB, saved by numpy.save. Other files are opened by Pillow, if it is installed.
-model.json says how pictures are to be scaled before ("preprocess"; the policy "given" means not at all).
+How pictures are scaled before is described in model.json ("preprocess"; the policy "given" means not at all).
 """
 
 import json

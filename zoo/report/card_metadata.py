@@ -81,7 +81,7 @@ def _tags(model: Model, tasks: Sequence[str]) -> Iterator[str]:
 
 
 def _parents(model: Model) -> Iterator[str]:
-    """Yield the names on the Hub of the weights that a model inherits, without that of its own repository."""
+    """Yield the names on the Hub of the weights that a model inherits, without the model's repository."""
     own = model.metadata.get("hub", {}).get("repository")
     for each in model.config.licences:
         if found := _REPOSITORY.fullmatch(each.weights) or _REPOSITORY.fullmatch(each.source):

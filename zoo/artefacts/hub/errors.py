@@ -78,7 +78,7 @@ def _unreachable(reference: Reference, error: Exception) -> InputError:
 
 
 def _refused(reference: Reference, error: Exception, write: bool) -> InputError:
-    """Return the error for a status of HTTP without a class of its own."""
+    """Return the error for an HTTP status that has no class."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status in (401, 403):
         needed = "a token with write access is" if write else "access is"
@@ -89,7 +89,7 @@ def _refused(reference: Reference, error: Exception, write: bool) -> InputError:
 
 
 def _revisions(reference: Reference) -> str:
-    """Return a sentence with the branches and tags whose names are nearest; without a network, one that says what is expected."""
+    """Return a sentence with the branches and tags whose names are nearest; without a network, a sentence about the expected form."""
     from huggingface_hub import HfApi
 
     names: list[str] = []
