@@ -22,7 +22,7 @@ $(READY): pyproject.toml
 	touch $@
 
 bench: $(READY)  ## measure accuracy, speed and memory of the three tasks on built-in data, offline, in minutes
-	HF_HUB_OFFLINE=1 $(BIN)/zoo bench quick
+	HF_HUB_OFFLINE=1 $(BIN)/zoo bench quick --fresh
 
 test: $(READY)  ## run all tests, in up to four processes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(TESTS)

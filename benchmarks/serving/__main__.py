@@ -66,7 +66,8 @@ def main(flags: Flags) -> int:
     met = all(each.met for figures in found.values() for each in figures)
     notes = [f"{name}: {each.note}" for name, figures in found.items() for each in figures if each.note]
     cores = ", ".join(f"{name} {used:.2f} (load average {setting.loads[name]:.1f})" for name, used in setting.cores.items())
-    took = f"cores used by the load generator, at most: {cores}; the whole run took {time.monotonic() - begun:.0f} s"
+    used = f"cores used by the load generator, at most: {cores}; " if cores else ""
+    took = f"{used}the whole run took {time.monotonic() - begun:.0f} s"
     rows = {name: [{**asdict(each), "met": each.met} for each in figures] for name, figures in found.items()}
     content = {
         "rows": rows,

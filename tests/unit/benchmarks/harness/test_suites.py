@@ -14,7 +14,7 @@ from zoo.benchmarks.harness import case as case_process
 from zoo.benchmarks.harness.bench import bench
 from zoo.benchmarks.harness.report import CaseReport
 from zoo.benchmarks.harness.suite import Case
-from zoo.benchmarks.harness.suite_file import read_suite
+from zoo.benchmarks.harness.suite_file import list_suites, read_suite
 from zoo.cli.main import main
 from zoo.engines import ENGINES
 from zoo.errors import InputError, UnknownNameError
@@ -26,6 +26,12 @@ def test_the_quick_suite_covers_the_three_tasks() -> None:
     assert [(case.name, case.task) for case in suite.cases] == [("digits", "classification"), ("scenes", "detection"), ("faces", "face")]
     assert suite.cases[0].expect == {"top1": 0.97}
     assert suite.cases[1].expect == {"AP50": 0.80}
+
+
+@pytest.mark.parametrize("name", list_suites())
+def test_the_settings_of_the_shipped_suites_are_valid(name: str) -> None:
+    for case in read_suite(name).cases:
+        case_process.check_case(case if ENGINES[case.engine].missing() is None else replace(case, engine="eager"))
 
 
 def test_a_suite_is_read_from_a_file(tmp_path: Path) -> None:
