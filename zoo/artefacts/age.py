@@ -56,14 +56,14 @@ def is_age(path: Path) -> bool:
 
 def read_header(file: BinaryIO) -> Header:
     """Read the header of an open file, up to the payload. Raise a `ValueError` if it has another form."""
-    covered = _line(file)
+    covered = bytearray(_line(file))
     if covered != _MAGIC:
         raise ValueError("it doesn't begin with the line age-encryption.org/v1")
     stanzas = list[Stanza]()
     while len(covered) < _LARGEST_HEADER:
         line = _line(file)
         if line.startswith(b"--- "):
-            return Header(tuple(stanzas), covered + b"---", _decoded(line[4:-1]))
+            return Header(tuple(stanzas), bytes(covered + b"---"), _decoded(line[4:-1]))
         if not line.startswith(b"-> "):
             break
         kind, *arguments = line[3:-1].decode("ascii").split(" ")
