@@ -104,7 +104,7 @@ def test_passphrases_come_from_files_descriptors_and_terminals(
         (("--to", "key.pub", "--passphrase"), "--to and --passphrase can't be combined"),
         (("--to", "key.pub", "--passphrase-file", "passphrase"), "expected one way to encrypt"),
         (("--to", "key.txt"), "key.txt, line 3 is a private key"),
-        (("--to", "nobody"), "It is neither a file nor a public key"),
+        (("--to", "missing.pub"), "It is neither a file nor a public key"),
         (("--passphrase-file", "none"), "--passphrase-file none can't be read"),
         (("--to", "key.pub"), "m.age exists; it will not be overwritten"),
     ],

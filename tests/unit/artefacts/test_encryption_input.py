@@ -73,7 +73,7 @@ def test_a_full_disk_leaves_nothing_behind(place: Path, tmp_path: Path, monkeypa
         ("age1yubikey1qwe", "is not a public key that can be used"),
         ("ssh-ed25519 AAAA", "is not a public key that can be used"),
         ("AGE-SECRET-KEY-1QWE", "a recipient is a private key; expected the public key"),
-        ("nobody", r"the recipient nobody can't be read: .* It is neither a file nor a public key\. Check the path"),
+        ("missing.pub", r"the recipient missing\.pub can't be read: .* It is neither a file nor a public key\. Check the path"),
         ("empty", "empty contains no recipients"),
         ("private", "private, line 3 is a private key"),
         ("signing", "signing, line 1 is a key in PEM format, as zoo sign uses, and can't encrypt"),
@@ -84,7 +84,7 @@ def test_a_full_disk_leaves_nothing_behind(place: Path, tmp_path: Path, monkeypa
 )
 def test_recipients_that_cannot_be_used(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipient: str, message: str) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "empty").write_text("# nobody\n")
+    (tmp_path / "empty").write_text("# a comment\n")
     (tmp_path / "private").write_text((place / "key.txt").read_text())
     (tmp_path / "signing").write_text("-----BEGIN PUBLIC KEY-----\nMFkw\n")
     (tmp_path / "binary").write_bytes(b"\xff\xfe")

@@ -39,3 +39,11 @@ def birds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a saved classifier with a network that timm doesn't have."""
     return save(build("resnet20", classes=["0", "1"]), tmp_path_factory.mktemp("models") / "digits")
+
+
+@pytest.fixture
+def commit(hub: Hub, digits: Path) -> str:
+    """Create a repository with a saved model, a branch `v1` with the same commit, and return the hash of the commit."""
+    found = hub.add_folder("me/digits", digits)
+    hub.repositories["me/digits"].refs["v1"] = found
+    return found

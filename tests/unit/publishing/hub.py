@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+DIGITS = "hf:me/digits"  # the model of most tests of pulling
+
 Files = dict[str, bytes]
 _LARGE = (".safetensors", ".onnx", ".bin", ".pt", ".pth")  # stored as large files
 _REPOSITORY = r"([\w.-]+/[\w.-]+)"
@@ -305,3 +307,10 @@ _ROUTES: list[tuple[str, str, Callable[..., None]]] = [
     ("HEAD", f"/{_REPOSITORY}/resolve/([^/]+)/(.+)", _Handler.download),
     ("GET", f"/{_REPOSITORY}/resolve/([^/]+)/(.+)", _Handler.download),
 ]
+
+
+def cached(tmp_path: Path) -> list[str]:
+    """Return the names of all complete files in the snapshots of the cache, and of all unfinished ones."""
+    return sorted(
+        path.name for path in (tmp_path / "cache").rglob("*") if path.name.endswith(".incomplete") or "snapshots" in path.parts[:-2]
+    )

@@ -3,58 +3,18 @@
 from __future__ import annotations
 
 import errno
-import json
-import logging
 import os
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import XetDownloadError
 
-from tests.unit.artefacts.signatures import write_keys
-from tests.unit.publishing.hub import Hub
-from zoo import build, card, info, load, pull, save, sign, tune, verify
+from tests.unit.publishing.hub import DIGITS, Hub, cached
+from tests.unit.system.full_disk import files_up_to
+from zoo import build, card, info, load, pull, save, tune
 from zoo.artefacts.hub import reference
-from zoo.artefacts.hub.errors import explained
-from zoo.artefacts.hub.reference import Reference
-from zoo.artefacts.hub.snapshot import stated_licence
-from zoo.cli.main import main
-from zoo.errors import InputError, SignatureError
+from zoo.errors import InputError
 from zoo.system.disk import StorageError
-
-DIGITS = "hf:me/digits"
-
-
-@pytest.fixture
-def commit(hub: Hub, digits: Path) -> str:
-    """Create a repository with a saved model, a branch `v1` with the same commit, and return the hash of the commit."""
-    found = hub.add_folder("me/digits", digits)
-    hub.repositories["me/digits"].refs["v1"] = found
-    return found
-
-
-def cached(tmp_path: Path) -> list[str]:
-    """Return the names of all complete files in the snapshots of the cache, and of all unfinished ones."""
-    return sorted(
-        path.name for path in (tmp_path / "cache").rglob("*") if path.name.endswith(".incomplete") or "snapshots" in path.parts[:-2]
-    )
-
-
-@contextmanager
-def small_files(size: int) -> Iterator[None]:
-    """Let writing of larger files fail, as it does on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
 
 # -- references --------------------------------------------------------------------------------------------------------
 
@@ -173,94 +133,6 @@ def tune_folder() -> None:
     model_folder(DIGITS)
 
 
-# -- errors ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.usefixtures("commit")
-def test_an_unknown_revision_names_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"has no revision 'v2'. Expected one of its branches and tags \(v1\), or a commit"):
-        load(f"{DIGITS}@v2")
-
-
-def test_an_unknown_repository_may_be_private(hub: Hub) -> None:
-    with pytest.raises(
-        InputError, match=r"no such repository, or it is private. Check the name, or log in with hf auth login, or set HF_TOKEN"
-    ):
-        load(DIGITS)
-
-
-def test_a_gated_repository_says_so(hub: Hub) -> None:
-    hub.add("me/digits", {}, gated=True)
-    with pytest.raises(InputError, match=f"access must be requested. Accept the terms at {hub.address}/me/digits, and log in"):
-        load(DIGITS)
-
-
-def test_a_wrong_token_is_reported(hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    hub.token = "secret"
-    with pytest.raises(InputError, match="log in with hf auth login, or set HF_TOKEN"):
-        load(DIGITS)
-    monkeypatch.setenv("HF_TOKEN", "secret")
-    assert load(DIGITS).hub is not None
-
-
-def test_without_a_network_the_error_says_what_works(hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    load(DIGITS)
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(
-        InputError, match=r"http://127.0.0.1:9 can't be reached .*Check the network. With HF_HUB_OFFLINE=1, a model that was"
-    ):
-        load(DIGITS)
-    assert load(f"{DIGITS}@{commit}").hub is not None
-
-
-def test_offline_a_model_that_was_not_pulled_is_an_error(hub: Hub, commit: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(InputError, match="hf:me/digits has not been pulled to this machine, and HF_HUB_OFFLINE forbids requests"):
-        load(DIGITS)
-    assert not hub.requests
-
-
-@pytest.mark.parametrize(
-    ("broken", "reason"),
-    [
-        ("status", r"answered with an error .*500.*; try again later"),
-        ("headers", r"doesn't answer as the Hub does .*X-Repo-Commit.*\. Check HF_ENDPOINT and the network"),
-        ("text", r"doesn't answer as the Hub does .*JSON.*\. Check HF_ENDPOINT and the network"),
-    ],
-)
-def test_a_broken_server_is_reported(broken: str, reason: str, hub: Hub, commit: str, tmp_path: Path) -> None:
-    hub.repositories["me/digits"].broken = broken
-    with pytest.raises(InputError, match=reason):
-        load(DIGITS)
-    assert not cached(tmp_path)
-
-
-def test_a_full_disk_leaves_no_incomplete_file(hub: Hub, commit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with small_files(200_000), pytest.raises(StorageError, match=r"no incomplete file was kept. HF_HUB_CACHE sets another folder"):
-        load(DIGITS)
-    assert cached(tmp_path) == ["model.json"]
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(InputError, match="has not been pulled"):
-        load(DIGITS)
-    monkeypatch.delenv("HF_HUB_OFFLINE")
-    assert load(DIGITS).classes == ("0", "1")
-
-
-def test_a_full_disk_leaves_an_earlier_commit_usable(hub: Hub, commit: str, birds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    load(DIGITS)
-    hub.repositories["me/digits"].commit({path.name: path.read_bytes() for path in birds.iterdir()})
-    with small_files(200_000), pytest.raises(StorageError, match="no incomplete file was kept"):
-        load(DIGITS)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert load(DIGITS).hub == {"repository": "me/digits", "commit": commit}
-
-
-@pytest.mark.parametrize("kind", [OSError, XetDownloadError])
-def test_a_download_with_missing_bytes_is_an_error_of_the_network(kind: type[Exception], hub: Hub) -> None:
-    with pytest.raises(InputError, match=r"can't be reached .*Consistency check.*\. Check the network"), explained(Reference("me/x")):
-        raise kind("Consistency check failed")
-
-
 # -- folders -----------------------------------------------------------------------------------------------------------
 
 
@@ -276,7 +148,7 @@ def test_pull_writes_a_saved_model_which_records_the_commit(hub: Hub, commit: st
 
 def test_a_full_disk_leaves_no_folder(hub: Hub, commit: str, tmp_path: Path) -> None:
     pull(DIGITS)
-    with small_files(200_000), pytest.raises(StorageError, match="then pull again, or choose another folder with --out"):
+    with files_up_to(200_000), pytest.raises(StorageError, match="then pull again, or choose another folder with --out"):
         pull(DIGITS, tmp_path / "digits")
     assert not [path.name for path in tmp_path.iterdir() if "digits" in path.name]
 
@@ -299,80 +171,3 @@ def test_a_damaged_description_is_reported_when_it_is_copied(hub: Hub, digits: P
     with pytest.raises(InputError, match=r"model.json is not a valid model description"):
         pull(DIGITS, tmp_path / "digits")
     assert not (tmp_path / "digits").exists()
-
-
-# -- signatures and licences ---------------------------------------------------------------------------------------------
-
-
-def test_signatures_are_verified_before_a_pulled_model_is_parsed(hub: Hub, digits: Path, tmp_path: Path) -> None:
-    private, public = write_keys(tmp_path / "keys")
-    private = private.rename(tmp_path / "key.pem")
-    model = save(load(digits), tmp_path / "model")
-    (model / "README.md").write_text("---\nlicense: mit\n---\n")
-    sign(model, private)
-    hub.add_folder("me/digits", model)
-    trusted: dict[str, Any] = {"trust": "enforce", "trusted_keys": public.parent}
-    assert load(DIGITS, **trusted).hub is not None
-    assert build("resnet20", weights=DIGITS, **trusted).hub is not None
-    pull(DIGITS, tmp_path / "copy")
-    assert verify(tmp_path / "copy", public).version == 1
-    assert main(["verify", DIGITS, "--key", str(public)]) == 0
-    files = hub.repositories["me/digits"].files
-    hub.repositories["me/digits"].commit({**files, "model.json": files["model.json"].replace(b'"0"', b'"O"')})
-    with pytest.raises(SignatureError, match=r"model\.json was changed after signing"):
-        load(DIGITS, **trusted)
-    words = ["--trust", "enforce", "--trusted-keys", str(public.parent)]
-    assert main(["pull", DIGITS, "--out", str(tmp_path / "changed"), *words]) == 2
-    assert not (tmp_path / "changed").exists()
-    hub.repositories["me/digits"].commit({name: data for name, data in files.items() if name != "model.sig"})
-    with pytest.raises(SignatureError, match="is not signed"):
-        load(DIGITS, **trusted)
-
-
-@pytest.mark.parametrize(("card", "stated"), [("---\nlicense: cc-by-nc-4.0\n---\n", "cc-by-nc-4.0"), ("# Digits", "unknown")])
-def test_the_licence_is_checked_before_weights_are_fetched(card: str, stated: str, hub: Hub, digits: Path) -> None:
-    hub.add("me/digits", {**{path.name: path.read_bytes() for path in digits.iterdir()}, "README.md": card.encode()})
-    refused = f"refused weights without a permissive licence.*hf:me/digits@[0-9a-f]{{40}}: {stated}"
-    with pytest.raises(InputError, match=refused):
-        load(DIGITS, licence_policy="permissive")
-    with pytest.raises(InputError, match=refused):
-        build("resnet20", weights=DIGITS, licence_policy="permissive")
-    assert not hub.asked("safetensors")
-
-
-def test_weights_for_research_only_are_reported(hub: Hub, digits: Path, caplog: pytest.LogCaptureFixture) -> None:
-    hub.add("me/research", {**{path.name: path.read_bytes() for path in digits.iterdir()}, "README.md": b"---\nlicense: cc-by-nc-4.0\n---"})
-    with caplog.at_level(logging.WARNING, "zoo"):
-        model = load("hf:me/research")
-    assert "for non-commercial research only. Licence: cc-by-nc-4.0" in caplog.text
-    assert [each.licence for each in model.config.licences] == ["cc-by-nc-4.0"]
-
-
-@pytest.mark.parametrize(
-    ("card", "licence"),
-    [
-        ("---\nlicense: apache-2.0\ntags: [a]\n---\ntext", "apache-2.0"),
-        ("\ufeff---\r\nlicense: mit\r\n---\r\n", "mit"),
-        ("---\nlicense: other\nlicense_name: mine\n---", "mine"),
-        ("---\nlicense: other\n---", None),
-        ("---\nlicense: [mit, apache-2.0]\n---", "mit AND apache-2.0"),
-        ("---\ntags: [a]\n---", None),
-        ("---\n- a\n---", None),
-        ("---\nlicense: : :\n---", None),
-        ("---\nlicense: mit", None),
-        ("license: mit", None),
-        ("", None),
-    ],
-)
-def test_the_licence_of_a_model_card(card: str, licence: str | None) -> None:
-    assert stated_licence(card) == licence
-
-
-def test_the_licence_of_an_earlier_commit_is_replaced(hub: Hub, digits: Path, tmp_path: Path) -> None:
-    hub.add_folder("me/digits", digits)
-    model = load(DIGITS)
-    save(model, tmp_path / "model")
-    description = json.loads((tmp_path / "model" / "model.json").read_text())
-    assert [each["weights"] for each in description["licences"]] == [f"{DIGITS}@{model.metadata['hub']['commit']}"]
-    later = hub.repositories["me/digits"].commit({path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()})
-    assert [each.weights for each in load(DIGITS).config.licences] == [f"{DIGITS}@{later}"]

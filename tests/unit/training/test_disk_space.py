@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +12,7 @@ from safetensors import SafetensorError
 
 from tests.pictures import COLOURS
 from tests.small_training import RECIPE, begun, coloured, fresh, same
+from tests.unit.system.full_disk import files_up_to
 from zoo.cli.main import main
 from zoo.models.archive import load, save
 from zoo.models.builder import build
@@ -23,17 +21,6 @@ from zoo.training.checkpoints import CHECKPOINT
 from zoo.training.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@contextmanager
-def files_up_to(size: int) -> Iterator[None]:
-    """Limit the size of files, so that writes fail as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_where_there_is_no_room_the_last_checkpoint_is_intact(tmp_path: Path, whole: Path) -> None:

@@ -5,38 +5,23 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import resource
 import shutil
-import signal
 import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.gallery_rows import MODEL, vectors
+from tests.unit.system.full_disk import files_up_to
 from zoo.tasks.face.embedding.distances import Ints
 from zoo.tasks.face.gallery import Gallery, GalleryError, NameTakenError
 from zoo.tasks.face.gallery.sqlite import file as sqlite_file
 from zoo.tasks.face.gallery.sqlite import store as sqlite_store
 from zoo.tasks.face.gallery.sqlite.matrix import Matrix
 from zoo.tasks.face.gallery.store import Vectors
-
-
-@contextlib.contextmanager
-def files_up_to(size: int) -> Iterator[None]:
-    """Limit the size of the files that this process writes, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, ignored)
 
 
 def test_the_file_is_its_owners_alone(tmp_path: Path) -> None:
