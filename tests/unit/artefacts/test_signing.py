@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
+import random
 import shutil
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 import zoo
 from tests.unit.artefacts.signatures import CURVES, save_model, write_keys
+from zoo.artefacts import manifest
 from zoo.artefacts.bundle import signed
 from zoo.artefacts.keys import read_private_key
 from zoo.artefacts.signing import parse_not_before
@@ -308,3 +312,13 @@ def test_statements_of_another_form(folder: Path, keys: tuple[Path, Path], chang
     (folder / "model.sig").write_text(signed(json.dumps(statement).encode(), read_private_key(keys[0])))
     with pytest.raises(SignatureError, match=message):
         zoo.verify(folder, keys[1])
+
+
+@pytest.mark.parametrize("size", [0, 1, manifest._CHUNK - 1, manifest._CHUNK, manifest._CHUNK + 1, 3 * manifest._CHUNK + 17])
+def test_files_of_several_chunks_have_the_hash_of_their_whole_content(size: int, tmp_path: Path) -> None:
+    data = random.Random(size).randbytes(size)
+    (tmp_path / "weights").write_bytes(data)
+    for algorithm, expected in (("sha256", hashlib.sha256(data)), ("blake3", blake3(data))):
+        found, before = manifest._digest(tmp_path / "weights", algorithm)
+        assert found == expected.hexdigest()
+        assert before == manifest.identity(tmp_path / "weights")
